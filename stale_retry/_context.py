@@ -1,0 +1,61 @@
+"""What one context (a task, a request, a test) changes for the calls made in it. Read only after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import _options
+from ._options import Seconds
+
+if TYPE_CHECKING:
+    from .testing import no_waiting
+
+
+@dataclass(frozen=True)
+class _Limits:
+    max_attempts: int | None = None
+    deadline: float | None = None
+
+
+_NO_LIMITS = _Limits()
+_limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMITS)
+
+recorders: ContextVar[tuple[no_waiting, ...]] = ContextVar("stale_retry.no_waiting", default=())
+"""The `stale_retry.testing.no_waiting` blocks around this call, outermost first. Waits are instant if there is one."""
+
+
+@contextmanager
+def limits(*, max_attempts: int | None = None, deadline: Seconds | None = None) -> Iterator[None]:
+    """Use other limits for every decorated call made inside, in this context and in the tasks started from it.
+
+    For a request that must answer sooner, or may take longer, than the policy says: `with limits(deadline=2.0): ...`.
+    Each call's deadline still counts from that call's own entry. A limit that is left out stays as it is; inner
+    blocks override outer ones; other tasks never see them.
+
+    Args:
+        max_attempts: attempts, the first call included.
+        deadline: seconds or timedelta.
+
+    Raises:
+        TypeError, ValueError: a limit that `retry_on_stale_session` would refuse.
+    """
+    outer = _limits.get()
+    inner = _Limits(
+        max_attempts=_options.attempts("max_attempts", max_attempts) or outer.max_attempts,
+        deadline=_options.seconds("deadline", deadline) or outer.deadline,
+    )
+    token = _limits.set(inner)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+def limits_in_force(max_attempts: int | None, deadline: float | None) -> tuple[int | None, float | None]:
+    """The policy's limits as this context changes them."""
+    override = _limits.get()
+    return override.max_attempts or max_attempts, override.deadline or deadline

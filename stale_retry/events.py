@@ -1,0 +1,41 @@
+"""What an observer is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["retrying", "recovered", "gave_up"]
+Reason = Literal["max_attempts", "stop", "deadline", "session_gone", "refresh_failed", "gate_failed", "aborted"]
+
+
+@dataclass(frozen=True)
+class RetryEvent:
+    """One thing that happened to one append. Carries names, numbers and the error: never a session, an event or an
+    argument.
+
+    Attributes:
+        kind: "retrying" when a retry is scheduled, "recovered" when an append that was stale is stored or settled,
+            "gave_up" when it ends without. An append that succeeds at once, is cancelled, or raises an error that is
+            not stale reports nothing at that point.
+        name: the append's name.
+        attempt: attempts made so far, the first included.
+        wait: seconds until the next attempt, only for "retrying".
+        elapsed: seconds since the call's entry.
+        error: the last stale error, or what a hook raised.
+        reason: why, only for "gave_up": "max_attempts", "stop", "deadline", "session_gone", "refresh_failed",
+            "gate_failed", or "aborted" (the conflict hook raised).
+    """
+
+    kind: Kind
+    name: str
+    attempt: int
+    wait: float | None
+    elapsed: float
+    error: BaseException | None
+    reason: Reason | None = None
+
+
+Observer = Callable[[RetryEvent], None]
+"""Called in the append's own task, so it must not block. One that raises is logged and never disturbs the append."""
