@@ -274,7 +274,8 @@ class Attempts(Generic[S]):
                 self._call.refuse_new_arguments()
                 if answer is not None and not isinstance(answer, Settled):
                     raise TypeError(
-                        f"on_conflict must return None or conflict.settle(result); {name_of(hook)} returned {answer!r}"
+                        f"on_conflict must return None or conflict.settle(result); "
+                        f"{name_of(hook)} returned a {type(answer).__name__}"
                     )
             except Exception as raised:
                 progress.tell("gave_up", error=raised, reason="aborted")
