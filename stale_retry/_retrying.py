@@ -243,7 +243,7 @@ class StaleSessionRetrying:
             known = self._shapes.setdefault(key, {})
         except TypeError:  # neither hashable nor open to weak references
             known = {}
-        bound = inspect.ismethod(append)
+        bound = key is not append
         if bound not in known:
             known[bound] = CallShape.of(append, self.session, self.refresh)
         return known[bound]
