@@ -38,10 +38,9 @@ Seconds = float | timedelta
 RetryStrategy = Callable[[RetryCallState], bool | Awaitable[bool]]
 
 
-class Options(TypedDict, total=False):
-    """Every option by name, for `replace`, `retry_with` and whoever passes options on."""
+class OptionsButRefresh(TypedDict, total=False):
+    """Every option but `refresh`, for an integration that brings its own."""
 
-    refresh: Refresh
     session: str
     on: On
     backoff: Wait
@@ -55,6 +54,12 @@ class Options(TypedDict, total=False):
     observers: Observer | Iterable[Observer] | None
     reraise: bool
     name: str | None
+
+
+class Options(OptionsButRefresh, total=False):
+    """Every option by name, for `replace`, `retry_with` and whoever passes options on."""
+
+    refresh: Refresh
 
 
 NAMES = tuple(Options.__annotations__)

