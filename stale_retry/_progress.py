@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import sys
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -14,7 +15,7 @@ import tenacity
 
 from ._call import Call, name_of
 from ._context import limits_in_force, recorders
-from .errors import StaleSessionRetryError, chain, given_up_since, mark_given_up
+from .errors import StaleSessionRetryError, apart_from, chain, given_up_since, mark_given_up
 from .events import Kind, Reason, RetryEvent
 
 if TYPE_CHECKING:
@@ -160,11 +161,14 @@ class Progress:
         if not observers:
             return
         event = RetryEvent(kind, self._name, self.attempts, wait, self.elapsed, error or self.error, reason)
+        handled = sys.exc_info()[1]
         for observer in observers:
             try:
                 observer(event)
-            except Exception:
-                logger.exception("the observer %s raised", name_of(observer))
+            except Exception as raised:
+                logger.exception(
+                    "the observer %s raised", name_of(observer), exc_info=apart_from(raised, event.error, handled)
+                )
 
     def give_up(self, reason: Reason, kind: type[StaleSessionRetryError]) -> NoReturn:
         """Raise `kind`, or the store's own error where the policy says so."""

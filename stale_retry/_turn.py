@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 
+from .errors import apart_from
 from .gate import Gate, LocalTurn
 
 logger = logging.getLogger("stale_retry")
@@ -66,12 +68,13 @@ class Turn:
 async def _release(gate: AbstractAsyncContextManager[Any], error: BaseException | None) -> None:
     # Shielded, or a cancelled call would leave a lock on another machine held. Whether the event is stored has been
     # decided by then, so a gate that cannot be released must not change what the caller is told.
+    handled = sys.exc_info()[1]
     with anyio.move_on_after(RELEASE_GRACE, shield=True) as grace:
         try:
             await gate.__aexit__(
                 None if error is None else type(error), error, None if error is None else error.__traceback__
             )
-        except Exception:
-            logger.warning("the gate could not be released", exc_info=True)
+        except Exception as raised:
+            logger.warning("the gate could not be released", exc_info=apart_from(raised, handled))
     if grace.cancelled_caught:
         logger.warning("the gate was not released within %.0f s", RELEASE_GRACE)

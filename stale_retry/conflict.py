@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 S = TypeVar("S")
@@ -13,7 +13,7 @@ S = TypeVar("S")
 class Settled:
     """The call ends with this result and no further attempt. Made by `Conflict.settle`."""
 
-    result: Any
+    result: Any = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Conflict(Generic[S]):
     """
 
     error: Exception
-    stale: S
-    fresh: S
+    stale: S = field(repr=False)
+    fresh: S = field(repr=False)
     attempt: int
     elapsed: float
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = field(repr=False)
 
     def settle(self, result: Any = None) -> Settled:
         """End the call with `result` and no further attempt; return this from the hook.

@@ -74,6 +74,17 @@ def _chain_of(error: BaseException) -> list[BaseException]:
     return links
 
 
+def apart_from(error: BaseException, *others: BaseException | None) -> BaseException:
+    """`error`, which nobody else will see, cut off from `others` so that a log of it does not quote them."""
+    for link in _chain_of(error):
+        for other in others:
+            if other is not None and link.__cause__ is other:
+                link.__cause__ = None
+            if link.__context__ is other:
+                link.__context__ = None
+    return error
+
+
 _GAVE_UP_AT = "__stale_retry_gave_up_at__"
 
 

@@ -36,6 +36,16 @@ class RetryEvent:
     error: BaseException | None
     reason: Reason | None = None
 
+    @property
+    def error_type(self) -> str | None:
+        """The error's class, qualified by its module: all that logs and metrics tell of it, because its text is the
+        store's and may quote what was to be stored.
+        """
+        if self.error is None:
+            return None
+        kind = type(self.error)
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
 
 Observer = Callable[[RetryEvent], None]
 """Called in the append's own task, so it must not block. One that raises is logged and never disturbs the append."""

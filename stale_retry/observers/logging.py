@@ -15,12 +15,11 @@ def log_event(event: RetryEvent) -> None:
     """Log to `logging.getLogger("stale_retry")`: WARNING when retrying, INFO when recovered, ERROR when giving up.
 
     The event's fields are also in the record, each under its name with the prefix `stale_retry.`, for structured
-    handlers. The error appears as the name of its type: its text is the store's and may quote what was to be stored.
+    handlers; `stale_retry.error` is the `error_type`.
     """
     level = _LEVELS[event.kind]
     if not logger.isEnabledFor(level):
         return
-    error = type(event.error).__name__
     if event.kind == "retrying":
         message = "%s is stale, attempt %d in %.2f s (%.2f s so far)"
         values: tuple[object, ...] = (event.name, event.attempt + 1, event.wait, event.elapsed)
@@ -29,14 +28,14 @@ def log_event(event: RetryEvent) -> None:
         values = (event.name, event.attempt, event.elapsed)
     else:
         message = "%s gave up after attempt %d and %.2f s: %s (%s)"
-        values = (event.name, event.attempt, event.elapsed, event.reason, error)
+        values = (event.name, event.attempt, event.elapsed, event.reason, type(event.error).__name__)
     fields = {
         "stale_retry.kind": event.kind,
         "stale_retry.name": event.name,
         "stale_retry.attempt": event.attempt,
         "stale_retry.wait": event.wait,
         "stale_retry.elapsed": event.elapsed,
-        "stale_retry.error": error,
+        "stale_retry.error": event.error_type,
         "stale_retry.reason": event.reason,
     }
     logger.log(level, message, *values, extra=fields)
