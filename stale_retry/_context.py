@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 class _Limits:
     max_attempts: int | None = None
     deadline: float | None = None
+    outer: _Limits | None = None
 
 
 _NO_LIMITS = _Limits()
@@ -28,31 +27,37 @@ recorders: ContextVar[tuple[no_waiting, ...]] = ContextVar("stale_retry.no_waiti
 """The `stale_retry.testing.no_waiting` blocks around this call, outermost first. Waits are instant if there is one."""
 
 
-@contextmanager
-def limits(*, max_attempts: int | None = None, deadline: Seconds | None = None) -> Iterator[None]:
+class limits:
     """Use other limits for every decorated call made inside, in this context and in the tasks started from it.
 
     For a request that must answer sooner, or may take longer, than the policy says: `with limits(deadline=2.0): ...`.
     Each call's deadline still counts from that call's own entry. A limit that is left out stays as it is; inner
-    blocks override outer ones; other tasks never see them.
+    blocks override outer ones; other tasks never see them. One object may be entered any number of times, by several
+    tasks at once too.
 
     Args:
         max_attempts: attempts, the first call included.
-        deadline: seconds or timedelta.
+        deadline: seconds or timedelta. A limit can be changed here but not lifted.
 
     Raises:
-        TypeError, ValueError: a limit that `retry_on_stale_session` would refuse.
+        TypeError, ValueError: a limit that `retry_on_stale_session` would refuse, or an infinite deadline.
     """
-    outer = _limits.get()
-    inner = _Limits(
-        max_attempts=_options.attempts("max_attempts", max_attempts) or outer.max_attempts,
-        deadline=_options.seconds("deadline", deadline) or outer.deadline,
-    )
-    token = _limits.set(inner)
-    try:
-        yield
-    finally:
-        _limits.reset(token)
+
+    # A class and not a generator: one made of a generator also decorates functions, and around a coroutine function
+    # it would be left before the coroutine runs.
+
+    def __init__(self, *, max_attempts: int | None = None, deadline: Seconds | None = None) -> None:
+        self._max_attempts = _options.attempts("max_attempts", max_attempts)
+        self._deadline = _options.seconds("deadline", deadline)
+        if deadline is not None and self._deadline is None:
+            raise ValueError("deadline must be finite: limits changes the policy's deadline, it cannot lift it")
+
+    def __enter__(self) -> None:
+        outer = _limits.get()
+        _limits.set(_Limits(self._max_attempts or outer.max_attempts, self._deadline or outer.deadline, outer))
+
+    def __exit__(self, *_: object) -> None:
+        _limits.set(_limits.get().outer or _NO_LIMITS)
 
 
 def limits_in_force(max_attempts: int | None, deadline: float | None) -> tuple[int | None, float | None]:

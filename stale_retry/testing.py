@@ -22,7 +22,7 @@ class no_waiting:
     Only for calls made in this context and in the tasks and `asyncio.to_thread` threads started from it: no other
     test, task or thread notices. A wait that is skipped still counts against the deadline as if it had passed, so a
     call gives up after as many attempts as it would in production. Blocks nest; an outer one lists the events of an
-    inner one too.
+    inner one too. Observers are told as ever. A fixture, sync or async, may yield from inside the block.
     """
 
     # A class and not a generator, and it lets go of its list: the frames of a generator and the timers of an event
@@ -45,7 +45,13 @@ class no_waiting:
 
 @dataclass(eq=False)
 class VersionedSession:
-    """What a writer knows of a session in a `VersionedStore`."""
+    """What a writer knows of a session in a `VersionedStore`.
+
+    Attributes:
+        id: the session's name in the store.
+        version: the number of events that the store had when this was loaded or appended through.
+        events: those events.
+    """
 
     id: str
     version: int
@@ -60,7 +66,7 @@ class Faults:
         stale: appends to reject, whatever version they come with.
         refresh: reloads that raise `ConnectionError`.
         lost_acknowledgements: appends that are stored and then raise `ConnectionError`.
-        gone: whether the store has lost every session.
+        gone: whether the store has lost every session: appends are rejected, reloads find nothing.
         delay: seconds that each append and each reload takes.
     """
 
@@ -93,7 +99,7 @@ class VersionedStore:
     faults: Faults = field(default_factory=Faults)
     appends: int = 0
     refreshes: int = 0
-    _stored: dict[str, list[Any]] = field(default_factory=dict)
+    _stored: dict[str, list[Any]] = field(default_factory=dict, repr=False)
 
     def open(self, session_id: str = "session") -> VersionedSession:
         """A session as it is now, created if there is none. Every call returns another object."""
@@ -108,13 +114,16 @@ class VersionedStore:
         """Store the event and return it; the session then knows it too.
 
         Raises:
-            StaleSessionError: something was stored since the session was loaded. Nothing is stored.
+            StaleSessionError: something was stored since the session was loaded, or the session is gone. Nothing is
+                stored.
             ConnectionError: a lost acknowledgement. The event is stored.
         """
         self.appends += 1
         await anyio.sleep(self.faults.delay)
         # No await from here on: an append is stored or rejected as one.
-        stored = self._stored.get(session.id, [])
+        stored = self._stored.get(session.id)
+        if stored is None or self.faults.gone:
+            raise StaleSessionError(f"the store has no session {session.id!r}")
         if self.faults.strikes("stale") or session.version != len(stored):
             raise StaleSessionError(f"version {session.version} is stale, the store has {len(stored)}")
         stored.append(event)
@@ -140,6 +149,9 @@ class VersionedStore:
 
     @staticmethod
     def settle_if_stored(conflict: Conflict[VersionedSession]) -> Settled | None:
-        """Settle an event that the fresh session already has: its acknowledgement was lost."""
+        """Settle an event that the fresh session already has: its acknowledgement was lost.
+
+        For an append whose parameter is called `event`.
+        """
         event = conflict.arguments["event"]
         return conflict.settle(event) if event in conflict.fresh.events else None
