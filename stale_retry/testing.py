@@ -14,7 +14,7 @@ from .events import RetryEvent
 
 
 class no_waiting:
-    """Make every wait of a decorated call instant, and yield the list of `RetryEvent`s that it fills.
+    """Make every wait of a decorated call instant, and yield a list that fills with each `RetryEvent`::
 
         with no_waiting() as events:
             await append(session, event)
