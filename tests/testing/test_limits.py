@@ -84,6 +84,8 @@ async def test_inner_blocks_override_outer_ones_limit_by_limit(store_and_append)
         with limits(deadline=60):
             assert await gives_up_after(append, store) == 5
         assert await gives_up_after(append, store) == 5
+    with limits(deadline=2.5), limits(max_attempts=7):
+        assert await gives_up_after(append, store) == 3
     assert await gives_up_after(append, store) == 10
 
 
