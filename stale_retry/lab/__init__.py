@@ -1,0 +1,1 @@
+"""Contention to look at: the demo on a real database, and the simulation without one. Imported only on use."""

@@ -1,0 +1,214 @@
+"""Several writers append to one session at once, and everything that happens is written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import anyio
+
+from ..detection import is_stale_session_error
+from ..events import RetryEvent
+from .strategies import Strategy
+
+MarkKind = Literal["stored", "rejected", "failed", "reload", "wait", "turn"]
+Append = Callable[[Any, str], Awaitable[Any]]
+"""Takes a writer's session and what to append; returns the session that the writer goes on with."""
+
+_writer: ContextVar[int | None] = ContextVar("stale_retry.lab.writer", default=None)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One stretch of a writer's time, in seconds since the run began.
+
+    Attributes:
+        kind: an attempt that was "stored", "rejected" as stale or "failed" otherwise, a "reload", a "wait" (the
+            backoff), or waiting for a "turn" after it.
+    """
+
+    kind: MarkKind
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One append as its writer saw it: stored if `error` is None, otherwise refused with that type of error."""
+
+    writer: int
+    token: str
+    start: float
+    end: float
+    error: str | None
+
+
+class Timeline:
+    """What the writers of one run did. Kept by the store's own calls, so it is the same for every strategy."""
+
+    def __init__(self) -> None:
+        self.marks: dict[int, list[Mark]] = {}
+        self._began = 0.0
+
+    def begin(self, writers: int) -> None:
+        self.marks = {writer: [] for writer in range(writers)}
+        self._began = anyio.current_time()
+
+    def now(self) -> float:
+        return anyio.current_time() - self._began
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around one call of the store's append."""
+        start = self._turn()
+        kind: MarkKind = "stored"
+        try:
+            yield
+        except Exception as error:
+            kind = "rejected" if is_stale_session_error(error) else "failed"
+            raise
+        finally:
+            self._mark(kind, start, self.now())
+
+    @contextmanager
+    def reload(self) -> Iterator[None]:
+        """Around one reading of the session."""
+        start = self._turn()
+        try:
+            yield
+        finally:
+            self._mark("reload", start, self.now())
+
+    def observe(self, event: RetryEvent) -> None:
+        """An observer that notes the waits."""
+        if event.wait:
+            self._mark("wait", self.now(), self.now() + event.wait)
+
+    def _turn(self) -> float:
+        now = self.now()
+        marks = self._of_this_writer()
+        if marks and marks[-1].kind == "wait" and marks[-1].end < now:
+            marks.append(Mark("turn", marks[-1].end, now))
+        return now
+
+    def _mark(self, kind: MarkKind, start: float, end: float) -> None:
+        self._of_this_writer().append(Mark(kind, start, end))
+
+    def _of_this_writer(self) -> list[Mark]:
+        writer = _writer.get()
+        return [] if writer is None else self.marks[writer]
+
+
+class Store(Protocol):
+    """One session in some store, with a timeline that its appends and reloads are noted on."""
+
+    timeline: Timeline
+
+    async def load(self) -> Any:
+        """The session as it is now, for one writer to keep."""
+        ...
+
+    def append_with(self, strategy: Strategy) -> Append: ...
+
+    async def stored(self) -> list[str]:
+        """What the session holds, read past everything that the writers used."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of the appends of one run."""
+
+    strategy: Strategy
+    writers: int
+    events: int
+    seconds: float
+    sent: list[Sent]
+    marks: dict[int, list[Mark]]
+    found: Counter[str]
+
+    @property
+    def stored(self) -> int:
+        """Events found in the store, each counted once."""
+        return len(self.found)
+
+    @property
+    def lost(self) -> int:
+        return len(self.sent) - self.stored
+
+    @property
+    def append_calls(self) -> int:
+        return self._count("stored", "rejected", "failed")
+
+    @property
+    def rejected(self) -> int:
+        """Calls of the append that were rejected as stale."""
+        return self._count("rejected")
+
+    @property
+    def reloads(self) -> int:
+        return self._count("reload")
+
+    @property
+    def slowest_append(self) -> float:
+        """Seconds."""
+        return max(append.end - append.start for append in self.sent)
+
+    @property
+    def stored_twice(self) -> int:
+        return sum(times > 1 for times in self.found.values())
+
+    @property
+    def acknowledged_but_missing(self) -> int:
+        return sum(append.error is None and append.token not in self.found for append in self.sent)
+
+    @property
+    def refused_but_stored(self) -> int:
+        return sum(append.error is not None and append.token in self.found for append in self.sent)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How often each type of error reached a writer."""
+        return dict(Counter(append.error for append in self.sent if append.error is not None))
+
+    def _count(self, *kinds: MarkKind) -> int:
+        return sum(mark.kind in kinds for marks in self.marks.values() for mark in marks)
+
+
+async def contend(
+    store: Store, strategy: Strategy, *, writers: int, events: int, on_sent: Callable[[], object] = lambda: None
+) -> Run:
+    """Let `writers` tasks append `events` events each, one after the other, to the store's one session.
+
+    Each writer loads the session once, before the clock starts, and keeps it, as an agent runner does for a turn.
+    What an append raises is noted and the writer goes on with its next event. `on_sent` is called after each append.
+    """
+    append = store.append_with(strategy)
+    timeline = store.timeline
+    sessions = [await store.load() for _ in range(writers)]
+    sent: list[Sent] = []
+
+    async def write(writer: int) -> None:
+        _writer.set(writer)
+        session = sessions[writer]
+        for number in range(events):
+            token = f"writer {writer} event {number}"
+            start = timeline.now()
+            failure = None
+            try:
+                session = await append(session, token)
+            except Exception as error:
+                failure = type(error).__name__
+            sent.append(Sent(writer, token, start, timeline.now(), failure))
+            on_sent()
+
+    timeline.begin(writers)
+    async with anyio.create_task_group() as tasks:
+        for writer in range(writers):
+            tasks.start_soon(write, writer)
+    seconds = timeline.now()
+    return Run(strategy, writers, events, seconds, sent, timeline.marks, Counter(await store.stored()))

@@ -1,0 +1,194 @@
+"""A session in a database, behind google-adk's `DatabaseSessionService`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+import anyio
+from google.adk.events import Event
+from google.adk.sessions import DatabaseSessionService, Session
+from google.adk.sessions.base_session_service import GetSessionConfig
+from google.genai import types
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .. import StaleSessionRetrying
+from ..adk import RetryingSessionService
+from .contention import Append, Timeline
+from .strategies import Strategy
+
+CONNECT_WITHIN = 10.0
+"""Seconds that the database is given to answer the first time."""
+
+_ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "asyncmy"}
+
+
+class _Key(TypedDict):
+    app_name: str
+    user_id: str
+    session_id: str
+
+
+class DatabaseUnreachable(Exception):
+    """Raised when a URL is none, or when nothing behind it answers; the message is one line."""
+
+
+def async_url(url: str) -> str:
+    """The URL with the usual async driver where it names none.
+
+    Raises:
+        DatabaseUnreachable: it is no database URL, or one that no second connection could read.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseUnreachable(f"not a database URL: {url!r}; try sqlite:///demo.db") from None
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed.database)
+    if "+" not in parsed.drivername and parsed.drivername in _ASYNC_DRIVERS:
+        parsed = parsed.set(drivername=f"{parsed.drivername}+{_ASYNC_DRIVERS[parsed.drivername]}")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _check_file(database: str | None) -> None:
+    # Not left to the driver, whose thread may still speak up after the event loop has closed on its first failure.
+    if database in (None, "", ":memory:"):
+        raise DatabaseUnreachable("an in-memory database cannot be read back from outside; try sqlite:///demo.db")
+    file = Path(str(database))
+    if file.is_dir() or not file.parent.is_dir():
+        what = f"{file} is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise DatabaseUnreachable(f"cannot use the database {file}: {what}")
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+class _NotedService(DatabaseSessionService):
+    """Google-adk's service, with every append and reading of the session noted."""
+
+    def __init__(self, url: str, timeline: Timeline) -> None:
+        super().__init__(url)
+        self._timeline = timeline
+
+    async def append_event(self, session: Session, event: Event) -> Event:
+        with self._timeline.attempt():
+            return await super().append_event(session, event)
+
+    async def get_session(
+        self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
+    ) -> Session | None:
+        with self._timeline.reload():
+            return await super().get_session(app_name=app_name, user_id=user_id, session_id=session_id, config=config)
+
+
+class DatabaseStore:
+    """One new session; `async with` removes it again and closes the connections."""
+
+    def __init__(self, url: str) -> None:
+        """Raises:
+        DatabaseUnreachable: the driver is missing, or the URL does not fit it.
+        """
+        self.timeline = Timeline()
+        self._url = url
+        self._key = _Key(app_name="stale-retry-demo", user_id="demo", session_id=str(uuid.uuid4()))
+        with _in_one_line(url):
+            self._service = _NotedService(url, self.timeline)
+
+    async def __aenter__(self) -> DatabaseStore:
+        """Raises:
+        DatabaseUnreachable: nothing answers.
+        """
+        try:
+            with _in_one_line(self._url), anyio.fail_after(CONNECT_WITHIN):
+                await self._service.create_session(**self._key)
+        except BaseException:
+            await self._service.db_engine.dispose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            with _in_one_line(self._url), anyio.CancelScope(shield=True):
+                await self._service.delete_session(**self._key)
+        finally:
+            await self._service.db_engine.dispose()
+
+    async def load(self) -> Session:
+        return await _read(self._service, self._url, self._key)
+
+    async def stored(self) -> list[str]:
+        reader = DatabaseSessionService(self._url)
+        try:
+            session = await _read(reader, self._url, self._key)
+        finally:
+            await reader.db_engine.dispose()
+        return [_text_of(event) for event in session.events]
+
+    def append_with(self, strategy: Strategy) -> Append:
+        if strategy.integrated:
+            return self._append_integrated()
+        if strategy.options is None:
+            return self._append
+        retrying = StaleSessionRetrying(self._refresh, observers=self.timeline.observe)
+        append_event = retrying.replace(**strategy.options)(self._append_event)
+
+        async def append(session: Session, token: str) -> Session:
+            return await append_event(session, _event(token))
+
+        return append
+
+    async def _append(self, session: Session, token: str) -> Session:
+        return await self._append_event(session, _event(token))
+
+    async def _append_event(self, session: Session, event: Event) -> Session:
+        await self._service.append_event(session, event)
+        return session
+
+    async def _refresh(self, session: Session) -> Session | None:
+        return await self._service.get_session(**self._key)
+
+    def _append_integrated(self) -> Append:
+        service = RetryingSessionService(self._service, observers=self.timeline.observe)
+
+        async def append(session: Session, token: str) -> Session:
+            await service.append_event(session, _event(token))
+            return session
+
+        return append
+
+
+def _event(token: str) -> Event:
+    return Event(author="demo", content=types.Content(role="user", parts=[types.Part(text=token)]))
+
+
+def _text_of(event: Event) -> str:
+    parts: Any = event.content.parts if event.content else None
+    return parts[0].text if parts else ""
+
+
+async def _read(service: DatabaseSessionService, url: str, key: _Key) -> Session:
+    with _in_one_line(url):
+        session = await service.get_session(**key)
+    if session is None:
+        raise DatabaseUnreachable(f"the demo's session is gone from {shown(url)}")
+    return session
+
+
+@contextmanager
+def _in_one_line(url: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__, ImportError):
+            driver = error.__cause__.name
+            raise DatabaseUnreachable(f"{shown(url)} needs the driver {driver}: pip install {driver}") from error
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise DatabaseUnreachable(
+            f"cannot use the database {shown(url)}: {type(error).__name__}{reason and ': '}{reason}"
+        ) from error

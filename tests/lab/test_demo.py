@@ -1,0 +1,208 @@
+"""The demo on a tiny size: real google-adk, a real SQLite file, the real command line."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from importlib.metadata import entry_points
+
+import pytest
+
+from stale_retry.__main__ import main
+
+WRITERS, EVENTS = 3, 2
+TINY = ["--writers", str(WRITERS), "--events", str(EVENTS)]
+INSTALLED_BUT_NOT = "import sys; sys.modules[sys.argv.pop(1)] = None; from stale_retry.__main__ import main; "
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """One whole demo as a user starts it, on a database file of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "stale_retry", "demo", *TINY, "--json"]
+    command += ["--db", "sqlite:///kept.db", "--plot", "runs.svg"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), folder
+
+
+@pytest.fixture(scope="module")
+def result(done):
+    return json.loads(done[0].stdout)
+
+
+@pytest.fixture(scope="module")
+def by_strategy(result):
+    return {entry["strategy"]: entry for entry in result["strategies"]}
+
+
+def test_the_demo_exits_with_zero_and_says_nothing_on_standard_error_where_there_is_no_terminal(done):
+    assert (done[0].returncode, done[0].stderr) == (0, "")
+
+
+def test_json_is_all_there_is_on_standard_output_and_says_what_was_run(result):
+    assert result["writers"] == WRITERS
+    assert result["events"] == EVENTS
+    assert result["database"] == "sqlite+aiosqlite:///kept.db"
+    assert [entry["strategy"] for entry in result["strategies"]] == ["none", "immediate", "classic", "ours"]
+
+
+def test_every_event_sent_is_either_stored_or_lost(by_strategy):
+    for entry in by_strategy.values():
+        assert entry["sent"] == WRITERS * EVENTS
+        assert entry["stored"] + entry["lost"] == entry["sent"]
+
+
+def test_our_defaults_lose_nothing(by_strategy):
+    assert by_strategy["ours"]["lost"] == 0
+    assert by_strategy["ours"]["errors"] == {}
+
+
+def test_without_retry_only_the_first_writer_is_stored_and_nothing_is_reloaded(by_strategy):
+    none = by_strategy["none"]
+    assert none["stored"] == EVENTS
+    assert none["append_calls"] == none["sent"]
+    assert none["reloads"] == 0
+    assert none["errors"] == {"StaleSessionError": none["lost"]}
+
+
+def test_a_retry_reloads_once_for_each_further_call(by_strategy):
+    for name in ("immediate", "classic", "ours"):
+        entry = by_strategy[name]
+        assert entry["reloads"] > 0
+        assert entry["append_calls"] == entry["sent"] + entry["reloads"]
+
+
+def test_the_classic_schedule_waits_at_least_its_first_half_second(by_strategy):
+    assert by_strategy["classic"]["slowest_append"] >= 0.5
+
+
+def test_no_event_is_stored_twice_and_no_writer_is_told_an_untruth(by_strategy):
+    for entry in by_strategy.values():
+        assert entry["stored_twice"] == entry["acknowledged_but_missing"] == entry["refused_but_stored"] == 0
+
+
+def test_the_sessions_made_in_a_database_of_ones_own_are_removed_again(done):
+    with sqlite3.connect(done[1] / "kept.db") as database:
+        counts = [database.execute(f"SELECT COUNT(*) FROM {table}").fetchone() for table in ("sessions", "events")]
+    assert counts == [(0,), (0,)]
+
+
+def test_the_svg_plot_has_a_panel_for_each_strategy(done):
+    root = ET.parse(done[1] / "runs.svg").getroot()
+    panels = [group for group in root.iter("{http://www.w3.org/2000/svg}g") if group.get("id", "").startswith("axes_")]
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(panels) == 4
+
+
+def test_the_table_shows_each_strategy_and_fits_the_width_of_80(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["demo", "--writers", "2", "--events", "1", "--plot", str(tmp_path / "runs.png")]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split("  ") for line in out.splitlines()]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert ["no retry", "1 of 2", "1", "2", "0"] in [row[:5] for row in rows]
+    assert ["our defaults", "2 of 2", "0", "3", "1"] in [row[:5] for row in rows]
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert err == ""
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_narrow_terminal_gets_a_block_for_each_strategy(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["demo", "--writers", "1", "--events", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "our defaults\n  stored of sent: 1 of 1\n  lost: 0\n" in out
+    assert "Nothing was rejected as stale" in out.replace("\n", " ")
+    assert max(len(line) for line in out.splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--writers", "0"], "argument --writers: must be a whole number, at least 1, got '0'"),
+        (["--events", "many"], "argument --events: must be a whole number, at least 1, got 'many'"),
+        (["--writer", "2"], "unrecognized arguments: --writer 2"),
+        (["--plot", "runs.gif"], "argument --plot: must end in .svg or .png, got 'runs.gif'"),
+        (["--plot", "no/such/folder/runs.svg"], "argument --plot: there is no folder 'no/such/folder'"),
+        (["--db", "nonsense"], "not a database URL: 'nonsense'"),
+        (["--db", "sqlite://"], "an in-memory database cannot be read back"),
+        (
+            ["--db", "sqlite:////no/such/folder/x.db"],
+            "cannot use the database /no/such/folder/x.db: there is no folder",
+        ),
+        (["--db", "sqlite:////tmp"], "cannot use the database /tmp: /tmp is a folder"),
+        (["--db", f"sqlite:///{__file__}"], f"cannot use the database sqlite+aiosqlite:///{__file__}: DatabaseError: "),
+        (["--db", "mysql+nodriver://u@127.0.0.1/x"], "cannot use the database"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(capsys, options, words):
+    assert main(["demo", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"stale-retry: {words}")
+    assert err.count("\n") == 1
+
+
+def test_an_unreachable_server_is_one_line_without_the_password(capsys):
+    assert main(["demo", "--db", "postgresql://someone:hunter2@127.0.0.1:9/x"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("stale-retry: cannot use the database postgresql+asyncpg://someone:***@127.0.0.1:9/x: ")
+    assert err.count("\n") == 1
+    assert "hunter2" not in err
+
+
+def test_a_plot_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    (tmp_path / "taken.svg").mkdir()
+    assert main(["demo", "--writers", "1", "--events", "1", "--plot", str(tmp_path / "taken.svg")]) == 2
+    assert capsys.readouterr().err == f"stale-retry: cannot write {tmp_path / 'taken.svg'}: Is a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "options"), [("rich", []), ("google.adk", []), ("matplotlib", ["--plot", "x.svg"])]
+)
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(package, options, tmp_path):
+    code = INSTALLED_BUT_NOT + "sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, package, "demo", *options]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr.startswith(f"stale-retry: {package}")
+    assert run.stderr.endswith('is not installed: pip install "stale-retry[demo]"\n')
+    assert run.stderr.count("\n") == 1
+
+
+def test_help_needs_no_extra():
+    code = INSTALLED_BUT_NOT + "sys.modules['google.adk'] = sys.modules['matplotlib'] = None; main(['demo', '--help'])"
+    run = subprocess.run([sys.executable, "-c", code, "rich"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0
+    assert "--plot FILE" in run.stdout
+
+
+def test_an_interrupt_ends_it_cleanly_with_exit_code_130(tmp_path):
+    code = """if True:
+        import os, signal, sys
+        from stale_retry.__main__ import main
+        from stale_retry.lab.database import DatabaseStore
+        load = DatabaseStore.load
+        def interrupted(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            return load(self)
+        DatabaseStore.load = interrupted
+        sys.exit(main(["demo", "--db", "sqlite:///kept.db"]))
+    """
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stale-retry: interrupted\n")
+    with sqlite3.connect(tmp_path / "kept.db") as database:
+        assert database.execute("SELECT COUNT(*) FROM sessions").fetchone() == (0,)
+
+
+def test_it_is_installed_as_stale_retry():
+    (script,) = entry_points(group="console_scripts", name="stale-retry")
+    assert script.load() is main
+
+
+def test_no_command_is_a_wrong_use(capsys):
+    assert main([]) == 2
+    assert "COMMAND" in capsys.readouterr().err
