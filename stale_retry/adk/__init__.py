@@ -4,12 +4,15 @@ from ._policy import retry_on_stale_session
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .service import RetryingSessionService
+from .transient import is_transient_error, retry_if_transient
 
 __all__ = [
     "InterleavedTurnError",
     "Interleaving",
     "RefreshMode",
     "RetryingSessionService",
+    "is_transient_error",
     "refresh_session",
+    "retry_if_transient",
     "retry_on_stale_session",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from google.adk.events import Event
@@ -12,10 +13,13 @@ from google.adk.sessions.state import State
 from ._window import TICK, within_window
 
 _SHARED = (State.APP_PREFIX, State.USER_PREFIX)
+_PATIENCE = 100
 
 
 class Changes:
     """The difference between a session and a fresh reading of it, which may begin in the middle of the history.
+
+    Good until the next await: what is appended through the session meanwhile is not in it.
 
     Attributes:
         new: the events that the session does not have, in storage order; events before its window do not count.
@@ -25,36 +29,42 @@ class Changes:
         self._session = session
         self._fresh = fresh
         self._stored = within_window(session, fresh.events)
-        held = {event.id for event in session.events}
-        self.new = [event for event in self._stored if event.id not in held]
+        self._begins = self._stored[0].timestamp if self._stored else math.inf
+        self._tail = tail_since(session.events, self._begins - TICK)
+        self._held = {event.id: event for event in session.events[self._tail :]}
+        self.new = [event for event in self._stored if event.id not in self._held]
+
+    def holds(self, event: Event) -> bool:
+        """Whether storage, or else the session, has an event of that id."""
+        if event.timestamp < self._begins and any(event.id == other.id for other in self._session.events):
+            return True
+        return any(event.id == other.id for other in self._stored)
 
     def apply(self) -> None:
-        """Update the session in place. Nothing can come in between: there is no await from here on."""
+        """Update the session in place."""
         if self._stored:
-            self._session.events[:] = self._merged_events()
+            self._session.events[self._tail :] = self._merged_tail()
         self._merge_state()
         # The version too, by whatever name this release or a service's own session class keeps it.
         for name in (*type(self._fresh).model_fields, *type(self._fresh).__private_attributes__):
             if name not in ("events", "state"):
                 setattr(self._session, name, getattr(self._fresh, name))
 
-    def _merged_events(self) -> list[Event]:
-        """Storage's order from where the reading begins; contexts may hold the session's own event objects."""
-        held = {event.id: event for event in self._session.events}
+    def _merged_tail(self) -> list[Event]:
+        """In storage order, and made of the session's own event objects, which contexts may hold."""
         read = {event.id for event in self._stored}
-        begins = self._stored[0].timestamp + TICK
-        unread = [event for event in self._session.events if event.id not in read]
+        unread = [event for event in self._held.values() if event.id not in read]
         return [
-            *(event for event in unread if event.timestamp <= begins),
-            *(held.get(event.id, event) for event in self._stored),
+            *(event for event in unread if event.timestamp <= self._begins + TICK),
+            *(self._held.get(event.id, event) for event in self._stored),
             # Appended through this very session while it was being read.
-            *(event for event in unread if event.timestamp > begins),
+            *(event for event in unread if event.timestamp > self._begins + TICK),
         ]
 
     def _merge_state(self) -> None:
         """Take what storage has, except where only a write that is not yet appended can explain the difference."""
         state, stored = self._session.state, self._fresh.state
-        written = self._written_by_others()
+        written = self._written_by_new_events()
         for key, value in stored.items():
             if key not in state or key in written or key.startswith(_SHARED):
                 state[key] = value
@@ -63,8 +73,26 @@ class Changes:
             if value is None and key not in stored and not key.startswith(State.TEMP_PREFIX):
                 state.pop(key, None)
 
-    def _written_by_others(self) -> Mapping[str, Any]:
+    def _written_by_new_events(self) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for event in self.new:
             written.update(event.actions.state_delta)
         return written
+
+
+def tail_since(events: Sequence[Event], timestamp: float) -> int:
+    """Where the events dated from then on begin, without looking at all that came before.
+
+    Events stand in the order in which they were stored, so a late one stands among younger ones. So many old ones in a
+    row are the end of the search.
+    """
+    begins = len(events)
+    older = 0
+    for index in range(len(events) - 1, -1, -1):
+        if events[index].timestamp >= timestamp:
+            begins, older = index, 0
+        else:
+            older += 1
+            if older == _PATIENCE:
+                break
+    return begins

@@ -93,16 +93,12 @@ class _Reconcile:
     def __call__(self, conflict: Conflict[Session]) -> Settled | None:
         session, event = conflict.stale, event_of(conflict)
         changes = Changes(session, conflict.fresh)
-        is_stored = any(other.id == event.id for other in changes.new)
+        is_stored = changes.holds(event)
         if not is_stored:
             _interleaving.refuse_interleaved(self._interleaving, conflict, event, changes.new)
         changes.apply()
         conflict.arguments[self._session] = session
-        return _settle(conflict, event) if is_stored or _holds(session, event) else None
-
-
-def _holds(session: Session, event: Event) -> bool:
-    return any(other.id == event.id for other in session.events)
+        return _settle(conflict, event) if is_stored else None
 
 
 def _settle(conflict: Conflict[Session], event: Event) -> Settled:

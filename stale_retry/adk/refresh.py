@@ -9,7 +9,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig
 
-from ._changes import Changes
+from ._changes import Changes, tail_since
 from ._releases import session_not_found
 from ._window import TICK
 
@@ -74,7 +74,8 @@ def _is_complete(fresh: Session, complete_from: float, held: list[Event]) -> boo
     if fresh.last_update_time < complete_from:
         return False
     read = {event.id for event in fresh.events}
-    return all(event.id in read for event in held if event.timestamp > complete_from + TICK)
+    expected = held[tail_since(held, complete_from + TICK) :]
+    return all(event.id in read for event in expected if event.timestamp > complete_from + TICK)
 
 
 async def _get(service: BaseSessionService, session: Session, config: GetSessionConfig | None) -> Session | None:

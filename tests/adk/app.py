@@ -62,6 +62,39 @@ def event(text=None, *, author="user", invocation="invocation", state=None, **fi
     )
 
 
+async def interrupt(service, text="theirs", **fields):
+    """Somebody else stores an event through a session of their own."""
+    stored = event(text, invocation="somebody else's", **fields)
+    return await service.append_event(session=await load(service), event=stored)
+
+
+@contextlib.contextmanager
+def calls_of(service, *methods):
+    """What each call of these methods returned, or raised."""
+    calls = []
+
+    def noting(method):
+        async def noted(*args, **kwargs):
+            try:
+                outcome = await method(*args, **kwargs)
+            except Exception as error:
+                outcome = error
+                raise
+            finally:
+                calls.append(outcome)
+            return outcome
+
+        return noted
+
+    for name in methods:
+        setattr(service, name, noting(getattr(service, name)))
+    try:
+        yield calls
+    finally:
+        for name in methods:
+            delattr(service, name)
+
+
 def texts(session):
     return [event.content.parts[0].text for event in session.events if event.content]
 

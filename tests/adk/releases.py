@@ -1,0 +1,16 @@
+"""What the installed google-adk does, where releases differ: the tests say so instead of being skipped."""
+
+from google.adk.sessions import BaseSessionService, Session
+from google.adk.version import __version__
+
+VERSION = tuple(int(part) for part in __version__.split(".")[:2])
+
+# 1.19 compares with a time that only a change of state moves, and 1.24 to 1.27 reload silently and go on.
+DATABASE_REJECTS_STALE = (1, 20) <= VERSION < (1, 24) or VERSION >= (1, 28)
+DATABASE_RELOADS_SILENTLY = (1, 24) <= VERSION < (1, 28)
+HAS_STALE_ERROR = VERSION >= (2, 7)
+SERVICES_RAISE_NOT_FOUND = VERSION >= (2, 6)
+EVENT_DATES_THE_SESSION = VERSION >= (1, 20)
+"""Whether a session's update time is that of its last event, and not the clock's."""
+HAS_MARKER = "_storage_update_marker" in Session.__private_attributes__
+APPLIES_TEMP_STATE = hasattr(BaseSessionService, "_apply_temp_state")
