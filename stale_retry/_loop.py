@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
 from collections.abc import Awaitable
 from types import TracebackType
@@ -124,7 +123,11 @@ class Attempts(Generic[S]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        timed_out = await self._leave(error)
+        try:
+            timed_out = await self._leave(error)
+        except BaseException:
+            self._progress.end()
+            raise
         return self._failed(error, timed_out) and self._goes_on(await self._judge(), timed_out)
 
     async def failed(self, error: Exception) -> bool:
@@ -179,6 +182,7 @@ class Attempts(Generic[S]):
         """Wait, take a turn and reload the session, until an attempt can be made or the call is settled."""
         try:
             if not self._made:
+                await self._leave(None)
                 raise RuntimeError("the attempt was not made: write `with attempt:` around the append")
             if self._unjudged is not None:
                 verdict, self._unjudged = self._unjudged, None
@@ -198,7 +202,7 @@ class Attempts(Generic[S]):
         wait = await progress.wait()
         if await progress.stopped():
             progress.give_up("stop", AttemptsExhaustedError)
-        if anyio.current_time() + wait > progress.deadline:
+        if anyio.current_time() + wait >= progress.deadline:
             progress.give_up("deadline", DeadlineExceededError)
         progress.tell("retrying", wait=wait)
         if recorders.get():
@@ -209,13 +213,13 @@ class Attempts(Generic[S]):
 
     async def _take_turn(self) -> bool:
         """Enter the gate and reload the session within the deadline. False when that failed as an attempt does."""
-        turn = self._turn = Turn(self._progress.deadline)
+        turn = self._turn = Turn()
+        turn.limit(self._progress.deadline)
         reloaded = False
         try:
             await self._queue(turn)
             reloaded = await self._refresh()
-            expired = turn.expired
-            turn.limit(math.inf)
+            expired = turn.lift_limit()
         except BaseException as raised:
             if not await self._leave(raised):
                 raise

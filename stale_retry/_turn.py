@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, nullcontext
+from types import TracebackType
+from typing import Any, cast
 
 import anyio
 
@@ -20,61 +21,90 @@ RELEASE_GRACE = 5.0
 
 
 class Turn:
-    """Entered at construction, left exactly once by `leave` or `leave_now`.
+    """Entered step by step, left exactly once by `leave` or `leave_now`.
 
     Held across separate calls of `Attempts`, which is why it is not a `with` block.
     """
 
-    __slots__ = ("_gate", "_scope")
+    # Scopes are left in the reverse order. So a limit ends before the attempt begins, because the block that makes it
+    # may open scopes around it; and a gate that may have opened some itself, a task group for instance, is held in a
+    # scope of its own.
 
-    def __init__(self, deadline: float = math.inf) -> None:
+    __slots__ = ("_around_gate", "_gate", "_scope")
+
+    def __init__(self) -> None:
         self._gate: AbstractAsyncContextManager[Any] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._around_gate: anyio.CancelScope | None = None
+
+    def limit(self, deadline: float) -> None:
         self._scope = anyio.CancelScope(deadline=deadline)
         self._scope.__enter__()
 
     async def queue(self, gate: Gate, session: Any) -> None:
+        """Enter the gate, within the limit."""
         entering = gate(session)
         await entering.__aenter__()
         self._gate = entering
+        limit = self._scope
+        if limit is not None and not isinstance(entering, LocalTurn):
+            self._around_gate = limit
+            self.limit(limit.deadline)
+            limit.deadline = math.inf
 
-    @property
-    def expired(self) -> bool:
-        return self._scope.cancel_called or anyio.current_time() > self._scope.deadline
-
-    def limit(self, deadline: float) -> None:
-        self._scope.deadline = deadline
+    def lift_limit(self) -> bool:
+        """No limit from here on. True when it is over already."""
+        limits = [scope for scope in (self._around_gate, self._scope) if scope is not None]
+        expired = any(scope.cancel_called or anyio.current_time() > scope.deadline for scope in limits)
+        self._leave_scope(None)
+        return expired
 
     async def leave(self, error: BaseException | None) -> bool:
         """Release the gate and lift the limit. True when `error` is only this limit's own cancellation."""
-        gate = self._gate
+        timed_out = False
         try:
-            if gate is not None and not isinstance(gate, LocalTurn):
-                self._gate = None
-                await _release(gate, error)
-        finally:
             timed_out = self.leave_now(error)
+        finally:
+            if self._around_gate is not None and await self._release(self._around_gate, error):
+                timed_out = True
         return timed_out
 
     def leave_now(self, error: BaseException | None) -> bool:
         """The same without an await, where the gate is a local one or there is none."""
         if isinstance(self._gate, LocalTurn):
             self._gate.release()
-        if error is None:
-            self._scope.__exit__(None, None, None)
-            return False
-        return bool(self._scope.__exit__(type(error), error, error.__traceback__))
+        return self._leave_scope(error)
 
+    def _leave_scope(self, error: BaseException | None) -> bool:
+        scope, self._scope = self._scope, None
+        return scope is not None and _leave(scope, error)
 
-async def _release(gate: AbstractAsyncContextManager[Any], error: BaseException | None) -> None:
-    # Shielded, or a cancelled call would leave a lock on another machine held. Whether the event is stored has been
-    # decided by then, so a gate that cannot be released must not change what the caller is told.
-    handled = sys.exc_info()[1]
-    with anyio.move_on_after(RELEASE_GRACE, shield=True) as grace:
+    async def _release(self, scope: anyio.CancelScope, error: BaseException | None) -> bool:
+        # Shielded, or a cancelled call would leave a lock on another machine held. Whether the event is stored has been
+        # decided by then, so a gate that cannot be released must not change what the caller is told.
+        handled = sys.exc_info()[1]
+        gate = cast(AbstractAsyncContextManager[Any], self._gate)
+        expired = scope.cancel_called
+        scope.shield, scope.deadline = True, anyio.current_time() + RELEASE_GRACE
         try:
-            await gate.__aexit__(
-                None if error is None else type(error), error, None if error is None else error.__traceback__
-            )
+            with anyio.CancelScope(shield=True, deadline=scope.deadline) if expired else nullcontext():
+                await gate.__aexit__(*_details(error))
         except Exception as raised:
             logger.warning("the gate could not be released", exc_info=apart_from(raised, handled))
-    if grace.cancelled_caught:
-        logger.warning("the gate was not released within %.0f s", RELEASE_GRACE)
+        except BaseException as cancelled:
+            if not _leave(scope, cancelled):
+                raise
+            logger.warning("the gate was not released within %.0f s", RELEASE_GRACE)
+            return False
+        return _leave(scope, error if expired else None)
+
+
+def _leave(scope: anyio.CancelScope, error: BaseException | None) -> bool:
+    took_it = scope.__exit__(*_details(error))
+    return error is not None and bool(took_it)
+
+
+def _details(
+    error: BaseException | None,
+) -> tuple[type[BaseException] | None, BaseException | None, TracebackType | None]:
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)

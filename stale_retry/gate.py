@@ -46,17 +46,23 @@ class LocalTurn:
         self._queues = queues
         # Each event loop touches its own entries only, so no lock guards the dictionary.
         self._place = (current_token(), key)
+        self._nested = False
 
     async def __aenter__(self) -> None:
         queue = self._queues.get(self._place)
         if queue is None:
             queue = self._queues[self._place] = _Queue()
         queue.contenders += 1
+        task = anyio.get_current_task().id
+        if queue.holder == task:  # a decorated append inside another: to wait for oneself would last for ever
+            self._nested = True
+            return
         try:
             await queue.lock.acquire()
         except BaseException:
             self._step_out(queue)
             raise
+        queue.holder = task
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -65,7 +71,9 @@ class LocalTurn:
 
     def release(self) -> None:
         queue = self._queues[self._place]
-        queue.lock.release()
+        if not self._nested:
+            queue.lock.release()
+            queue.holder = None
         self._step_out(queue)
 
     def _step_out(self, queue: _Queue) -> None:
@@ -78,3 +86,4 @@ class _Queue:
     def __init__(self) -> None:
         self.lock = anyio.Lock(fast_acquire=True)
         self.contenders = 0
+        self.holder: int | None = None

@@ -53,7 +53,7 @@ def retrying(refresh):
 class Store:
     """Every kind of append that a class can have, each under one refresh hook that takes what comes before."""
 
-    calls = []
+    calls = None
 
     async def reload(self, session):
         self.calls.append((self, session))
@@ -333,7 +333,7 @@ class TestWhereTheSessionSits:
             raise AssertionError("never runs")
 
         with pytest.raises(
-            TypeError, match="missing a required argument: 'event'|missing 1 required positional argument: 'event'"
+            TypeError, match=r"missing a required argument: 'event'|missing 1 required positional argument: 'event'"
         ):
             await append(OLD)
         assert refresh.calls == []

@@ -1,0 +1,367 @@
+"""`retrying.attempts(...)`: a block of code in a runner's own loop."""
+
+import anyio
+import pytest
+from tenacity import stop_after_attempt
+
+from stale_retry import (
+    AttemptsExhaustedError,
+    StaleSessionError,
+    constant,
+    local_gate,
+    retry_on_stale_session,
+)
+from stale_retry.testing import VersionedStore
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+
+
+@pytest.fixture
+def store():
+    return VersionedStore()
+
+
+@pytest.fixture
+def retrying(store):
+    return retry_on_stale_session(store.refresh, **SOON)
+
+
+async def someone_else_appends(store):
+    await store.append(store.open(), "theirs")
+
+
+@pytest.mark.parametrize("asynchronously", [False, True], ids=["with", "async with"])
+class TestTheLoop:
+    async def test_a_stale_block_is_run_again_with_the_refreshed_session(self, store, retrying, asynchronously):
+        session = store.open()
+        await someone_else_appends(store)
+        numbers = []
+        async for attempt in retrying.attempts(session):
+            numbers.append(attempt.number)
+            if asynchronously:
+                async with attempt:
+                    await store.append(attempt.session, "ours")
+            else:
+                with attempt:
+                    await store.append(attempt.session, "ours")
+        assert numbers == [1, 2]
+        assert store.events() == ["theirs", "ours"]
+        assert store.refreshes == 1
+        assert attempt.session.events == ["theirs", "ours"]
+        assert attempt.session is not session
+        assert attempt.settled is None
+
+    async def test_another_error_leaves_the_loop_at_once(self, store, retrying, asynchronously):
+        error = KeyError("other")
+        with pytest.raises(KeyError) as caught:
+            async for attempt in retrying.attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        raise error
+                else:
+                    with attempt:
+                        raise error
+        assert caught.value is error
+        assert store.refreshes == 0
+
+    async def test_giving_up_raises_out_of_the_loop(self, store, retrying, asynchronously):
+        error = StaleSessionError()
+        with pytest.raises(AttemptsExhaustedError) as caught:
+            async for attempt in retrying.replace(max_attempts=2).attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        raise error
+                else:
+                    with attempt:
+                        raise error
+        assert caught.value.attempts == 2
+        assert caught.value.last_error is error
+        assert store.refreshes == 1
+
+    @pytest.mark.parametrize("rejections", [0, 1])
+    async def test_break_inside_the_block_ends_it_as_a_success(self, store, retrying, asynchronously, rejections):
+        events = []
+        gate = local_gate(lambda session: session.id)
+        async for attempt in retrying.replace(observers=events.append, gate=gate).attempts(store.open()):
+            if asynchronously:
+                async with attempt:
+                    if attempt.number <= rejections:
+                        raise StaleSessionError
+                    break
+            else:
+                with attempt:
+                    if attempt.number <= rejections:
+                        raise StaleSessionError
+                    break
+        assert [event.kind for event in events] == ["retrying", "recovered"][: 2 * rejections]
+        assert len(gate) == 0
+
+    @pytest.mark.parametrize("rejections", [0, 2])
+    async def test_return_inside_the_block_returns(self, store, retrying, asynchronously, rejections):
+        store.faults.stale = rejections
+
+        async def append():
+            async for attempt in retrying.attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        return await store.append(attempt.session, "ours")
+                else:
+                    with attempt:
+                        return await store.append(attempt.session, "ours")
+            raise AssertionError("the loop ended without an answer")
+
+        assert await append() == "ours"
+        assert store.events() == ["ours"]
+
+    @pytest.mark.parametrize("stale", [True, False])
+    async def test_an_async_on_is_asked_before_the_next_attempt(self, store, retrying, asynchronously, stale):
+        asked = []
+
+        async def on(error):
+            await anyio.lowlevel.checkpoint()
+            asked.append(error)
+            return stale
+
+        error = KeyError("rejected")
+        numbers = []
+
+        async def block():
+            async for attempt in retrying.replace(on=on).attempts(store.open()):
+                numbers.append(attempt.number)
+                if asynchronously:
+                    async with attempt:
+                        if attempt.number == 1:
+                            raise error
+                else:
+                    with attempt:
+                        if attempt.number == 1:
+                            raise error
+
+        if stale:
+            await block()
+            assert numbers == [1, 2]
+        else:
+            with pytest.raises(KeyError) as caught:
+                await block()
+            assert caught.value is error
+            assert numbers == [1]
+        assert asked == [error]
+
+    async def test_an_on_that_raises_is_chained_to_the_stale_error(self, store, retrying, asynchronously):
+        def on(error):
+            raise ZeroDivisionError
+
+        stale = StaleSessionError()
+        with pytest.raises(ZeroDivisionError) as caught:
+            async for attempt in retrying.replace(on=on).attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        raise stale
+                else:
+                    with attempt:
+                        raise stale
+        assert caught.value.__context__ is stale or caught.value.__cause__ is stale
+
+    async def test_a_conflict_hook_can_settle_the_block(self, store, retrying, asynchronously):
+        def settle(conflict):
+            assert set(conflict.arguments) == {"session"}
+            return conflict.settle("already there")
+
+        runs = 0
+        events = []
+        async for attempt in retrying.replace(on_conflict=settle, observers=events.append).attempts(store.open()):
+            runs += 1
+            if asynchronously:
+                async with attempt:
+                    raise StaleSessionError
+            else:
+                with attempt:
+                    raise StaleSessionError
+        assert runs == 1
+        assert attempt.settled.result == "already there"
+        assert [event.kind for event in events] == ["retrying", "recovered"]
+
+    async def test_an_attempt_over_its_time_is_cancelled(self, store, retrying, asynchronously):
+        numbers = []
+        policy = retrying.replace(attempt_timeout=0.01, on=(StaleSessionError, TimeoutError))
+        async for attempt in policy.attempts(store.open()):
+            numbers.append(attempt.number)
+            if asynchronously:
+                async with attempt:
+                    if attempt.number <= 2:
+                        await anyio.sleep_forever()
+            else:
+                with attempt:
+                    if attempt.number <= 2:
+                        await anyio.sleep_forever()
+        assert numbers == [1, 2, 3]
+
+    async def test_an_attempt_over_its_time_raises_timeout_error(self, store, retrying, asynchronously):
+        with pytest.raises(TimeoutError, match="attempt_timeout; it may or may not be stored"):
+            async for attempt in retrying.replace(attempt_timeout=0.01).attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        await anyio.sleep_forever()
+                else:
+                    with attempt:
+                        await anyio.sleep_forever()
+        assert store.refreshes == 0
+
+    @pytest.mark.parametrize("gated", [False, True])
+    @pytest.mark.parametrize("timed", [False, True])
+    async def test_cancel_scopes_and_task_groups_may_be_opened_around_the_block(
+        self, store, retrying, asynchronously, gated, timed
+    ):
+        # Once the attempt's own scope was the outer one, and leaving it first was an error after the event was stored.
+        store.faults.stale = 2
+        policy = retrying.replace(
+            gate=local_gate(lambda session: session.id) if gated else None, attempt_timeout=10 if timed else None
+        )
+        async for attempt in policy.attempts(store.open()):
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anyio.lowlevel.checkpoint)
+                    if asynchronously:
+                        async with attempt:
+                            await store.append(attempt.session, "ours")
+                    else:
+                        with attempt:
+                            await store.append(attempt.session, "ours")
+        assert store.events() == ["ours"]
+        assert store.appends == 3
+
+    async def test_the_gate_is_held_for_the_retried_block_only(self, store, retrying, asynchronously):
+        gate = local_gate(lambda session: session.id)
+        held = []
+        store.faults.stale = 2
+        async for attempt in retrying.replace(gate=gate).attempts(store.open()):
+            if asynchronously:
+                async with attempt:
+                    held.append(len(gate))
+                    await store.append(attempt.session, "ours")
+            else:
+                with attempt:
+                    held.append(len(gate))
+                    await store.append(attempt.session, "ours")
+            held.append(len(gate))
+        assert held == [0, 0, 1, 0, 1, 0]
+
+    async def test_cancelling_the_block_leaves_the_gate(self, store, retrying, asynchronously):
+        gate = local_gate(lambda session: session.id)
+        with anyio.CancelScope() as scope:
+            async for attempt in retrying.replace(gate=gate).attempts(store.open()):
+                if asynchronously:
+                    async with attempt:
+                        if attempt.number == 1:
+                            raise StaleSessionError
+                        scope.cancel()
+                        await anyio.sleep_forever()
+                else:
+                    with attempt:
+                        if attempt.number == 1:
+                            raise StaleSessionError
+                        scope.cancel()
+                        await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert attempt.number == 2
+        assert len(gate) == 0
+
+
+class TestMisuse:
+    async def test_a_missing_with_is_told(self, store, retrying):
+        with pytest.raises(RuntimeError, match="write `with attempt:` around the append"):
+            async for attempt in retrying.attempts(store.open()):
+                await store.append(attempt.session, "ours")
+        assert store.events() == ["ours"]
+
+    async def test_a_with_that_is_missing_later_is_told_and_leaves_the_gate(self, store, retrying):
+        gate = local_gate(lambda session: session.id)
+        stale = StaleSessionError()
+        with pytest.raises(RuntimeError, match="write `with attempt:`") as caught:
+            async for attempt in retrying.replace(gate=gate).attempts(store.open()):
+                if attempt.number == 1:
+                    with attempt:
+                        raise stale
+        assert caught.value.__cause__ is stale
+        assert len(gate) == 0
+
+    async def test_a_gate_whose_leaving_takes_an_await_is_refused_by_a_plain_with(self, store, retrying):
+        policy = retrying.replace(gate=lambda session: anyio.Lock())
+        attempts = policy.attempts(store.open())
+        with pytest.raises(TypeError, match="write `async with attempt:`"):
+            async for attempt in attempts:
+                with attempt:
+                    raise AssertionError("never runs")
+        assert [number async for number in attempts] == []
+
+    @pytest.mark.parametrize("leading", [(), ("store", "session")])
+    async def test_arguments_that_refresh_cannot_take_are_refused(self, leading):
+        def reload(session):
+            return session
+
+        with pytest.raises(TypeError, match=r"the session last: .*reload\(session\)"):
+            retry_on_stale_session(reload).attempts(*leading)
+
+    async def test_the_loop_is_over_when_it_is_over(self, store, retrying):
+        attempts = retrying.attempts(store.open())
+        async for attempt in attempts:
+            with attempt:
+                pass
+        assert [attempt.number async for attempt in attempts] == []
+
+
+async def test_what_refresh_takes_before_the_session_is_handed_to_it():
+    calls = []
+
+    def refresh(store, session):
+        calls.append((store, session))
+        return "fresh"
+
+    async for attempt in retry_on_stale_session(refresh, **SOON).attempts("store", "old"):
+        with attempt:
+            if attempt.session == "old":
+                raise StaleSessionError
+    assert calls == [("store", "old")]
+    assert attempt.session == "fresh"
+    assert (attempt.args, attempt.kwargs) == (("fresh",), {})
+
+
+async def test_a_policy_may_be_iterated_by_several_tasks_at_once(store, retrying):
+    numbers = {}
+
+    async def writer(event):
+        async for attempt in retrying.attempts(store.open()):
+            with attempt:
+                numbers[event] = attempt.number
+                await anyio.sleep(0.001)
+                await store.append(attempt.session, event)
+
+    async with anyio.create_task_group() as tasks:
+        for event in range(5):
+            tasks.start_soon(writer, event)
+    assert sorted(store.events()) == list(range(5))
+    assert min(numbers.values()) == 1
+    assert max(numbers.values()) > 1
+
+
+async def test_the_first_attempt_counts_for_the_stop_strategy(store, retrying):
+    runs = 0
+    with pytest.raises(AttemptsExhaustedError):
+        async for attempt in retrying.replace(stop=stop_after_attempt(2)).attempts(store.open()):
+            with attempt:
+                runs += 1
+                raise StaleSessionError
+    assert runs == 2
+
+
+async def test_the_name_of_a_block_is_that_of_the_policy_or_append(store, retrying):
+    names = []
+    policy = retrying.replace(observers=lambda event: names.append(event.name))
+    for named in (policy, policy.replace(name="turn")):
+        store.faults.stale = 1
+        async for attempt in named.attempts(store.open()):
+            with attempt:
+                await store.append(attempt.session, "ours")
+    assert names == ["append", "append", "turn", "turn"]
