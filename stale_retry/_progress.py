@@ -15,7 +15,7 @@ import tenacity
 
 from ._call import Call, name_of
 from ._context import limits_in_force, recorders
-from .errors import StaleSessionRetryError, apart_from, chain, given_up_since, mark_given_up
+from .errors import StaleSessionRetryError, apart_from, chain, gave_up_since, mark_given_up
 from .events import Kind, Reason, RetryEvent
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Progress:
         """Whether the last error is one to retry."""
         error = self.error
         try:
-            if isinstance(error, StaleSessionRetryError) or given_up_since(self._attempt_began, error):
+            if gave_up_since(self._attempt_began, error):
                 return False
             return self._policy.on(self._asked_with)
         finally:
@@ -133,11 +133,11 @@ class Progress:
     async def wait(self) -> float:
         """The seconds to wait before the next attempt, jitter included."""
         state = self._asked_with
+        state.idle_for += state.upcoming_sleep
         delay = await resolved(self._policy.backoff(state))
         if self._policy.jitter is not None:
             delay = self._policy.jitter(delay)
         state.upcoming_sleep = max(0.0, float(delay))
-        state.idle_for += state.upcoming_sleep
         return state.upcoming_sleep
 
     async def stopped(self) -> bool:

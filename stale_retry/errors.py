@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 
 class StaleSessionError(ValueError):
@@ -70,7 +74,7 @@ def _chain_of(error: BaseException) -> list[BaseException]:
     link: BaseException | None = error
     while link is not None and all(link is not seen for seen in links):
         links.append(link)
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return links
 
 
@@ -90,13 +94,17 @@ _GAVE_UP_AT = "__stale_retry_gave_up_at__"
 
 def mark_given_up(error: BaseException, at: float) -> None:
     """Remember on a store's own error that a decorated call gave up with it, at that time on the monotonic clock."""
-    setattr(error, _GAVE_UP_AT, at)
+    BaseException.__setattr__(error, _GAVE_UP_AT, at)  # an exception class may be frozen
 
 
-def given_up_since(began: float, error: BaseException | None) -> bool:
-    """Whether a decorated call inside the attempt that began then gave up with this error.
+def gave_up_since(began: float, error: BaseException | None) -> bool:
+    """Whether a decorated call inside the attempt that began then gave up with this error, or with one in this group.
 
     A time and not a flag, because a store may raise one and the same error object again.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return any(gave_up_since(began, inner) for inner in error.exceptions)
+    if isinstance(error, StaleSessionRetryError):
+        return True
     at: float | None = getattr(error, _GAVE_UP_AT, None)
     return at is not None and at >= began
