@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable
@@ -78,8 +79,14 @@ def function(option: str, value: Any, rule: str) -> Any:
     return value
 
 
+def plain_function(option: str, value: Any, rule: str) -> Any:
+    if is_async(function(option, value, rule)):
+        raise TypeError(f"{option} must be {rule}, and must not be async; got {value!r}")
+    return value
+
+
 def optional_function(option: str, value: Any, rule: str) -> Any:
-    return None if value is None else function(option, value, f"{rule}, or None")
+    return None if value is None else plain_function(option, value, f"{rule}, or None")
 
 
 def text(option: str, value: Any) -> str:
@@ -177,15 +184,17 @@ def _takes_retry_state(function: Callable[..., Any]) -> bool:
     return parameters[0].name == "retry_state" or parameters[0].annotation in (RetryCallState, "RetryCallState")
 
 
-def functions(option: str, value: Any, default: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
+def functions(
+    option: str, value: Any, default: tuple[Any, ...], rule: str, check: Callable[[str, Any, str], Any] = function
+) -> tuple[Any, ...]:
     """A function or several, as a tuple; None means the default."""
     if value is None:
         return default
     if callable(value):
-        return (value,)
+        value = (value,)
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{option} must be {rule} or a list of such, got {value!r}")
-    return tuple(function(option, item, rule) for item in value)
+    return tuple(check(option, item, rule) for item in value)
 
 
 def accepts(function: Callable[..., Any], count: int) -> bool:
@@ -203,6 +212,6 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
 
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object whose call is one."""
-    while hasattr(function, "func") and hasattr(function, "keywords"):
+    while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

@@ -120,7 +120,9 @@ class StaleSessionRetrying:
             "stop": _options.stop_strategy("stop", stop),
             "gate": _options.optional_function("gate", gate, "a function of the session"),
             "on_conflict": _options.functions("on_conflict", on_conflict, (), "a function of the conflict"),
-            "observers": _options.functions("observers", observers, (log_event,), "a function of the event"),
+            "observers": _options.functions(
+                "observers", observers, (log_event,), "a function of the event", _options.plain_function
+            ),
             "reraise": _options.flag("reraise", reraise),
             "name": name if name is None else _options.text("name", name),
         }
