@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import anyio
 
 from ._call import CallShape, name_of
+from ._context import limits_in_force
 from ._loop import Attempts, attempt_timed_out
 
 if TYPE_CHECKING:
@@ -77,10 +78,9 @@ def with_retries(
 
 
 def _limited(append: AsyncFunction[..., R], timeout: float, deadline: float | None) -> AsyncFunction[..., R]:
-    seconds = timeout if deadline is None else min(timeout, deadline)
-
     async def limited(*args: Any, **kwargs: Any) -> R:
-        with anyio.move_on_after(seconds):
+        _, left = limits_in_force(None, deadline)
+        with anyio.move_on_after(timeout if left is None else min(timeout, left)):
             return await append(*args, **kwargs)
         raise attempt_timed_out()
 

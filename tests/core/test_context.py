@@ -1,0 +1,95 @@
+"""`limits` and `no_waiting`: what one context changes for the calls made in it."""
+
+import anyio
+import pytest
+
+from stale_retry import AttemptsExhaustedError, DeadlineExceededError, constant, limits, retry_on_stale_session
+from stale_retry.testing import VersionedStore, no_waiting
+
+
+@pytest.fixture
+def store():
+    store = VersionedStore()
+    store.faults.stale = 1000
+    return store
+
+
+def policy(store, **options):
+    return retry_on_stale_session(store.refresh, **{"backoff": constant(1), "jitter": None, "observers": (), **options})
+
+
+class TestLimits:
+    @pytest.mark.anyio
+    async def test_max_attempts_is_what_the_context_says(self, store):
+        with no_waiting(), limits(max_attempts=2), pytest.raises(AttemptsExhaustedError) as caught:
+            await policy(store, max_attempts=5).call(store.append, store.open(), "event")
+        assert caught.value.attempts == 2
+
+    def test_deadline_is_what_the_context_says(self, store, virtually):
+        async def main():
+            with limits(deadline=2.5), pytest.raises(DeadlineExceededError) as caught:
+                await policy(store).call(store.append, store.open(), "event")
+            return caught.value.attempts, anyio.current_time()
+
+        assert virtually(main) == (3, 2)
+
+    def test_a_longer_deadline_is_possible_too(self, store, virtually):
+        async def main():
+            with limits(deadline=7.5), pytest.raises(DeadlineExceededError) as caught:
+                await policy(store, deadline=2).call(store.append, store.open(), "event")
+            return caught.value.attempts
+
+        assert virtually(main) == 8
+
+    def test_inner_blocks_override_outer_ones_and_leave_the_rest(self, store, virtually):
+        async def main():
+            with limits(max_attempts=9, deadline=100):
+                with limits(max_attempts=2), pytest.raises(AttemptsExhaustedError):
+                    await policy(store, deadline=None, max_attempts=5).call(store.append, store.open(), "event")
+                assert store.appends == 2
+                with pytest.raises(AttemptsExhaustedError):
+                    await policy(store).call(store.append, store.open(), "event")
+            return store.appends
+
+        assert virtually(main) == 2 + 9
+
+    def test_an_attempt_is_cancelled_after_the_time_that_the_context_leaves(self, virtually):
+        # Once the first attempt went by the policy's deadline alone.
+        @retry_on_stale_session(lambda session: session, attempt_timeout=30, deadline=60, observers=())
+        async def append(session):
+            await anyio.sleep_forever()
+
+        async def main():
+            with limits(deadline=2), pytest.raises(TimeoutError):
+                await append("session")
+            return anyio.current_time()
+
+        assert virtually(main) == 2
+
+
+class TestNoWaiting:
+    def test_waits_take_no_time_and_count_as_if_they_had(self, store, virtually):
+        async def main():
+            with no_waiting() as events, pytest.raises(DeadlineExceededError) as caught:
+                await policy(store, deadline=3.5).call(store.append, store.open(), "event")
+            assert [event.wait for event in events] == [1, 1, 1, None]
+            assert [event.kind for event in events] == ["retrying"] * 3 + ["gave_up"]
+            return caught.value.attempts, caught.value.elapsed, anyio.current_time()
+
+        assert virtually(main) == (4, 3, 0)
+
+    @pytest.mark.anyio
+    async def test_a_call_that_outlives_the_block_is_no_longer_listened_to(self, store):
+        events = None
+
+        def refresh(session):
+            block.__exit__(None, None, None)
+            return session
+
+        with pytest.raises(AttemptsExhaustedError):
+            block = no_waiting()
+            events = block.__enter__()
+            await retry_on_stale_session(refresh, max_attempts=2, observers=()).call(
+                store.append, store.open(), "event"
+            )
+        assert [event.kind for event in events] == ["retrying"]
