@@ -1,0 +1,448 @@
+"""How long is waited: the classic schedule, the common waits, and whatever tenacity can compose."""
+
+import asyncio
+import itertools
+import math
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import (
+    retry_all,
+    retry_any,
+    retry_if_exception_message,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+    stop_before_delay,
+    stop_when_event_set,
+    wait_chain,
+    wait_combine,
+    wait_exponential_jitter,
+    wait_fixed,
+    wait_incrementing,
+    wait_none,
+    wait_random,
+    wait_random_exponential,
+)
+from tenacity.asyncio.retry import retry_any as async_retry_any
+from tenacity.asyncio.retry import retry_if_exception as async_retry_if_exception
+
+from stale_retry import (
+    CLASSIC_SCHEDULE,
+    AttemptsExhaustedError,
+    DeadlineExceededError,
+    StaleSessionError,
+    additive_jitter,
+    constant,
+    equal_jitter,
+    exponential,
+    full_jitter,
+    linear,
+    proportional_jitter,
+    retry_if_stale_session,
+    retry_on_stale_session,
+)
+
+from .virtual import EPSILON, examples, run
+
+delays = st.floats(0, 1e6)
+
+
+def refresh(session):
+    return session
+
+
+def waits_of(retries, *, backend="asyncio", **options):
+    """When each attempt of an append that is always stale begins, as the waits in between, and how it ended."""
+    began = []
+
+    @retry_on_stale_session(refresh, **{"jitter": None, "deadline": None, "observers": (), **options})
+    async def append(session):
+        began.append(anyio.current_time())
+        if len(began) > retries:
+            return "stored"
+        raise StaleSessionError
+
+    async def main():
+        try:
+            return await append("session")
+        except StaleSessionError as error:
+            return error
+
+    ended = run(main, backend)
+    return [later - earlier for earlier, later in itertools.pairwise(began)], ended
+
+
+class TestTheClassicSchedule:
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_waits_exactly_half_a_second_more_each_time_and_ends_after_the_sixth_attempt(self, backend):
+        waits, ended = waits_of(99, backend=backend, **CLASSIC_SCHEDULE)
+        assert waits == [0.5, 1.0, 1.5, 2.0, 2.5]
+        assert isinstance(ended, AttemptsExhaustedError)
+        assert ended.attempts == 6
+        assert ended.elapsed == 7.5
+
+    def test_is_that_of_the_policy_too(self):
+        policy = retry_on_stale_session(refresh, **CLASSIC_SCHEDULE)
+        assert policy.schedule(5) == [0.5, 1.0, 1.5, 2.0, 2.5]
+        assert policy.deadline == 90.0
+        assert policy.max_attempts == 6
+        assert policy.jitter is None
+
+
+class TestTheCommonWaits:
+    @pytest.mark.parametrize(
+        ("backoff", "expected"),
+        [
+            (linear(0.5), [0.5, 1, 1.5, 2, 2.5, 3]),
+            (linear(0.5, max=1.5), [0.5, 1, 1.5, 1.5, 1.5, 1.5]),
+            (linear(2, max=1), [1, 1, 1, 1, 1, 1]),
+            (linear(0), [0, 0, 0, 0, 0, 0]),
+            (exponential(0.05, max=2.0), [0.05, 0.1, 0.2, 0.4, 0.8, 1.6]),
+            (exponential(1), [1, 2, 4, 8, 16, 32]),
+            (exponential(1, factor=3, max=20), [1, 3, 9, 20, 20, 20]),
+            (exponential(1, factor=1), [1, 1, 1, 1, 1, 1]),
+            (constant(0.2), [0.2, 0.2, 0.2, 0.2, 0.2, 0.2]),
+            (constant(0), [0, 0, 0, 0, 0, 0]),
+        ],
+    )
+    def test_series(self, backoff, expected):
+        assert retry_on_stale_session(refresh, backoff=backoff).schedule(6) == pytest.approx(expected)
+
+    def test_the_defaults(self):
+        assert retry_on_stale_session(refresh).schedule(8) == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2])
+        assert retry_on_stale_session(refresh).jitter is full_jitter
+
+    @given(step=delays, n=st.integers(1, 1000), most=delays)
+    def test_linear_is_its_formula(self, step, n, most):
+        waits = retry_on_stale_session(refresh, backoff=linear(step, max=most)).schedule(n)
+        assert waits[n - 1] == pytest.approx(min(step * n, most))
+
+    @given(initial=st.floats(1e-3, 10), factor=st.floats(1, 4), n=st.integers(1, 20), most=delays)
+    def test_exponential_is_its_formula(self, initial, factor, n, most):
+        waits = retry_on_stale_session(refresh, backoff=exponential(initial, factor=factor, max=most)).schedule(n)
+        assert waits[n - 1] == pytest.approx(min(initial * factor ** (n - 1), most))
+
+    def test_exponential_never_overflows(self):
+        assert retry_on_stale_session(refresh, backoff=exponential(1, max=2)).schedule(2000)[-1] == 2
+        assert math.isfinite(retry_on_stale_session(refresh, backoff=exponential(1)).schedule(2000)[-1])
+
+
+class TestJitter:
+    @given(delay=delays)
+    def test_full_jitter_is_within_zero_and_the_delay(self, delay):
+        assert 0 <= full_jitter(delay) <= delay
+
+    @given(delay=delays)
+    def test_equal_jitter_is_within_half_the_delay_and_the_delay(self, delay):
+        assert delay / 2 <= equal_jitter(delay) <= delay
+
+    @given(delay=delays, fraction=st.floats(0, 1))
+    def test_proportional_jitter_is_within_the_fraction(self, delay, fraction):
+        slack = delay * EPSILON
+        assert delay * (1 - fraction) - slack <= proportional_jitter(fraction)(delay) <= delay * (1 + fraction) + slack
+
+    @given(delay=delays, spread=delays)
+    def test_additive_jitter_is_within_the_spread(self, delay, spread):
+        assert delay <= additive_jitter(spread)(delay) <= delay + spread
+
+    @pytest.mark.parametrize("jitter", [full_jitter, equal_jitter, proportional_jitter(0.5), additive_jitter(1.0)])
+    def test_it_varies(self, jitter):
+        assert len({jitter(1.0) for _ in range(20)}) > 1
+
+    def test_it_is_asked_for_each_wait_with_the_delay_of_the_backoff(self):
+        asked = []
+
+        def jitter(delay):
+            asked.append(delay)
+            return delay * 10
+
+        waits, _ = waits_of(3, backoff=linear(1), jitter=jitter, max_attempts=9)
+        assert asked == [1, 2, 3]
+        assert waits == [10, 20, 30]
+
+    def test_a_jitter_below_zero_waits_not_at_all(self):
+        waits, ended = waits_of(2, backoff=linear(1), jitter=lambda delay: -delay, max_attempts=9)
+        assert waits == [0, 0]
+        assert ended == "stored"
+
+
+def a_function(state):
+    return 0.25 * state.attempt_number
+
+
+async def an_async_function(state):
+    await anyio.sleep(0)
+    return 0.25 * state.attempt_number
+
+
+class AClass:
+    def __call__(self, retry_state):
+        return 0.25 * retry_state.attempt_number
+
+
+class AnAsyncClass:
+    async def __call__(self, retry_state):
+        return 0.25 * retry_state.attempt_number
+
+
+WAITS = {
+    "wait_fixed": wait_fixed(2),
+    "wait_none": wait_none(),
+    "wait_incrementing": wait_incrementing(start=1, increment=2),
+    "wait_chain": wait_chain(wait_fixed(1), wait_fixed(5), wait_fixed(2)),
+    "a sum": linear(1) + constant(0.5),
+    "sum()": sum([constant(0.1), linear(1), wait_fixed(3)]),
+    "wait_combine": wait_combine(linear(1), exponential(1)),
+    "a chain of sums": wait_chain(linear(1) + constant(0.5), exponential(1, max=4)),
+    "a function": a_function,
+    "a class": AClass(),
+}
+
+
+class TestAnyTenacityWait:
+    @pytest.mark.parametrize("name", WAITS)
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_the_schedule_is_what_is_waited(self, name, backend):
+        waits, _ = waits_of(8, backend=backend, backoff=WAITS[name], max_attempts=20)
+        assert waits == pytest.approx(retry_on_stale_session(refresh, backoff=WAITS[name]).schedule(8))
+
+    @examples(40)
+    @given(
+        backoff=st.recursive(
+            st.builds(linear, st.floats(0, 10))
+            | st.builds(constant, st.floats(0, 10))
+            | st.builds(lambda initial, most: exponential(initial, max=most), st.floats(0, 10), st.floats(0, 10)),
+            lambda inner: (
+                st.builds(lambda one, other: one + other, inner, inner)
+                | st.lists(inner, min_size=1, max_size=4).map(lambda several: wait_chain(*several))
+            ),
+            max_leaves=5,
+        ),
+        retries=st.integers(0, 12),
+    )
+    def test_the_schedule_is_what_is_waited_for_any_composition(self, backoff, retries):
+        waits, _ = waits_of(retries, backoff=backoff, max_attempts=20)
+        assert waits == pytest.approx(retry_on_stale_session(refresh, backoff=backoff).schedule(retries), abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("backoff", "most"),
+        [
+            (wait_random_exponential(multiplier=1, max=60), [1, 2, 4, 8, 16, 32, 60, 60]),
+            (wait_random(0, 3), [3] * 8),
+            (wait_exponential_jitter(1, max=8, jitter=1), [2, 3, 5, 8, 8, 8, 8, 8]),
+        ],
+    )
+    def test_a_random_wait_is_within_its_own_range(self, backoff, most):
+        waits, ended = waits_of(8, backoff=backoff, max_attempts=20)
+        assert all(0 <= wait <= limit + EPSILON for wait, limit in zip(waits, most, strict=True))
+        assert len(set(waits)) > 1
+        assert ended == "stored"
+
+    @pytest.mark.parametrize("backoff", [an_async_function, AnAsyncClass()])
+    def test_an_async_wait_is_awaited(self, backoff):
+        waits, _ = waits_of(3, backoff=backoff, max_attempts=9)
+        assert waits == [0.25, 0.5, 0.75]
+
+    @pytest.mark.parametrize("backoff", [an_async_function, AnAsyncClass()])
+    def test_an_async_wait_has_no_schedule(self, backoff):
+        with pytest.raises(TypeError, match="schedule needs a backoff that is not async"):
+            retry_on_stale_session(refresh, backoff=backoff).schedule(3)
+
+    def test_a_schedule_of_nothing_is_empty(self):
+        assert retry_on_stale_session(refresh).schedule(0) == []
+
+    def test_the_schedule_knows_nothing_of_limits(self):
+        assert retry_on_stale_session(refresh, backoff=linear(1), max_attempts=2, deadline=1).schedule(3) == [1, 2, 3]
+
+    def test_a_wait_may_look_at_the_error(self):
+        class Slow(StaleSessionError):
+            pass
+
+        def backoff(state):
+            return 7 if isinstance(state.outcome.exception(), Slow) else 1
+
+        began = []
+
+        @retry_on_stale_session(refresh, backoff=backoff, jitter=None, observers=())
+        async def append(session):
+            began.append(anyio.current_time())
+            if len(began) < 4:
+                raise Slow if len(began) == 2 else StaleSessionError
+
+        async def main():
+            await append("session")
+
+        run(main)
+        assert began == [0, 1, 8, 9]
+
+    def test_a_wait_may_look_at_the_arguments(self):
+        waits = []
+
+        def backoff(state):
+            waits.append((state.args, state.kwargs))
+            return 0
+
+        @retry_on_stale_session(refresh, backoff=backoff, max_attempts=2, observers=())
+        async def append(session, *, event):
+            raise StaleSessionError
+
+        async def main():
+            with pytest.raises(AttemptsExhaustedError):
+                await append("session", event="event")
+
+        run(main)
+        assert waits == [(("session",), {"event": "event"})]
+
+
+class TestAnyTenacityStop:
+    def attempts(self, stop, **options):
+        waits, ended = waits_of(30, **{"backoff": constant(1), "stop": stop, **options})
+        assert isinstance(ended, AttemptsExhaustedError)
+        assert ended.attempts == len(waits) + 1
+        assert "the stop strategy said so" in str(ended)
+        return ended.attempts
+
+    @pytest.mark.parametrize(
+        ("stop", "attempts"),
+        [
+            (stop_after_attempt(3), 3),
+            (stop_after_delay(4), 5),
+            (stop_before_delay(4), 4),
+            (stop_after_attempt(7) | stop_after_delay(2), 3),
+            (stop_after_attempt(7) & stop_after_delay(2), 7),
+            (stop_any(stop_after_attempt(2), stop_after_attempt(5)), 2),
+            (lambda state: state.attempt_number == 4, 4),
+        ],
+    )
+    def test_strategies_functions_and_compositions(self, stop, attempts):
+        assert self.attempts(stop) == attempts
+
+    def test_an_async_function(self):
+        async def stop(state):
+            await anyio.sleep(0)
+            return state.attempt_number >= 3
+
+        assert self.attempts(stop) == 3
+
+    def test_stop_when_event_set_is_for_a_shutdown(self):
+        async def main():
+            shutdown = asyncio.Event()
+            asyncio.get_running_loop().call_later(3.5, shutdown.set)
+
+            @retry_on_stale_session(
+                refresh,
+                backoff=constant(1),
+                jitter=None,
+                deadline=None,
+                stop=stop_when_event_set(shutdown) | stop_after_attempt(100),
+                observers=(),
+            )
+            async def append(session):
+                raise StaleSessionError
+
+            with pytest.raises(AttemptsExhaustedError) as caught:
+                await append("session")
+            return caught.value.attempts
+
+        assert run(main) == 5
+
+    def test_max_attempts_and_deadline_hold_beside_it(self):
+        _, ended = waits_of(30, backoff=constant(1), stop=stop_after_attempt(9), max_attempts=3)
+        assert ended.attempts == 3
+        _, ended = waits_of(30, backoff=constant(1), stop=stop_after_attempt(9), deadline=2.5)
+        assert isinstance(ended, DeadlineExceededError)
+
+
+class TestAnyRetryStrategy:
+    def outcome(self, on, errors):
+        left = list(errors)
+
+        @retry_on_stale_session(refresh, on=on, backoff=constant(1), observers=())
+        async def append(session):
+            if left:
+                raise left.pop(0)
+            return "stored"
+
+        async def main():
+            try:
+                return await append("session")
+            except Exception as error:
+                return error
+
+        return run(main)
+
+    STALE, TIMEOUT, OTHER = StaleSessionError("stale"), TimeoutError("slow"), KeyError("other")
+
+    @pytest.mark.parametrize(
+        ("on", "retried", "not_retried"),
+        [
+            (StaleSessionError, [STALE], [TIMEOUT, OTHER]),
+            ((StaleSessionError, TimeoutError), [STALE, TIMEOUT], [OTHER]),
+            (Exception, [STALE, TIMEOUT, OTHER], []),
+            (lambda error: "stale" in str(error), [STALE], [TIMEOUT, OTHER]),
+            (retry_if_stale_session(), [STALE], [TIMEOUT, OTHER]),
+            (retry_if_stale_session() | retry_if_exception_type(TimeoutError), [STALE, TIMEOUT], [OTHER]),
+            (retry_if_stale_session() & retry_if_exception_message(match="stale"), [STALE], [TIMEOUT, OTHER]),
+            (retry_any(retry_if_stale_session(), retry_if_exception_type(KeyError)), [STALE, OTHER], [TIMEOUT]),
+            (retry_all(retry_if_stale_session(), retry_if_exception_message("else")), [], [STALE, TIMEOUT, OTHER]),
+            (retry_if_not_exception_type(KeyError), [STALE, TIMEOUT], [OTHER]),
+        ],
+    )
+    def test_types_predicates_strategies_and_compositions(self, on, retried, not_retried):
+        assert self.outcome(on, retried) == "stored"
+        for error in not_retried:
+            assert self.outcome(on, [error]) is error
+
+    def test_a_function_of_the_retry_state_is_a_strategy(self):
+        def by_name(retry_state):
+            return isinstance(retry_state.outcome.exception(), StaleSessionError) and retry_state.attempt_number < 3
+
+        from tenacity import RetryCallState
+
+        def by_annotation(state: RetryCallState):
+            return by_name(state)
+
+        def by_text(state: "RetryCallState"):
+            return by_name(state)
+
+        for on in (by_name, by_annotation, by_text):
+            assert self.outcome(on, [self.STALE] * 2) == "stored"
+            assert self.outcome(on, [self.STALE] * 3) is self.STALE
+            assert self.outcome(on, [self.OTHER]) is self.OTHER
+
+    def test_an_async_function_of_the_retry_state(self):
+        async def on(retry_state):
+            await anyio.sleep(0)
+            return isinstance(retry_state.outcome.exception(), StaleSessionError)
+
+        assert self.outcome(on, [self.STALE]) == "stored"
+        assert self.outcome(on, [self.OTHER]) is self.OTHER
+
+    async def is_stale(self, error):
+        await anyio.sleep(0)
+        return error is self.STALE
+
+    def test_async_predicates_and_strategies(self):
+        for on in (
+            self.is_stale,
+            lambda error: self.is_stale(error),
+            async_retry_if_exception(self.is_stale),
+            async_retry_any(retry_if_exception_type(ZeroDivisionError), async_retry_if_exception(self.is_stale)),
+        ):
+            assert self.outcome(on, [self.STALE, self.STALE]) == "stored"
+            assert self.outcome(on, [self.STALE, self.OTHER]) is self.OTHER
+
+    def test_a_predicate_whose_signature_cannot_be_read_is_asked_with_the_error(self):
+        class Opaque:
+            __signature__ = "none"
+
+            def __call__(self, error):
+                return isinstance(error, StaleSessionError)
+
+        assert self.outcome(Opaque(), [self.STALE]) == "stored"
+        assert self.outcome(Opaque(), [self.OTHER]) is self.OTHER
