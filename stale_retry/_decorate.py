@@ -52,6 +52,14 @@ class RetryingAppend(Protocol[P, R_co]):
         self: RetryingAppend[Concatenate[T, Q], R_co], instance: T, owner: type[Any] | None = None
     ) -> RetryingAppend[Q, R_co]: ...
 
+    @overload  # a classmethod, asked of an instance
+    def __get__(
+        self: RetryingAppend[Concatenate[type[T], Q], R_co], instance: T, owner: type[Any] | None = None
+    ) -> RetryingAppend[Q, R_co]: ...
+
+    @overload  # a staticmethod, asked of an instance
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> RetryingAppend[P, R_co]: ...
+
 
 def with_retries(
     policy: StaleSessionRetrying, name: str, shape: CallShape, append: AsyncFunction[..., R]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._options import Options
+from .._options import OptionsButRefresh
 from ..backoff import CLASSIC_SCHEDULE, additive_jitter, constant
 from ..gate import local_gate
 
@@ -22,7 +22,7 @@ class Strategy:
 
     name: str
     title: str
-    options: Options | None = None
+    options: OptionsButRefresh | None = None
     integrated: bool = False
 
 
