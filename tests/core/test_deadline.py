@@ -1,0 +1,449 @@
+"""The deadline, in virtual time: it covers waits, gate, refresh and conflict hook, and never an append in flight."""
+
+from datetime import timedelta
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stale_retry import (
+    DeadlineExceededError,
+    StaleSessionError,
+    StaleSessionRetryError,
+    constant,
+    linear,
+    local_gate,
+    retry_on_stale_session,
+)
+
+from .virtual import EPSILON, examples
+
+durations = st.floats(0, 20)
+
+
+def refresh(session):
+    return session
+
+
+def always_stale(**options):
+    @retry_on_stale_session(**{"refresh": refresh, "jitter": None, "observers": (), **options})
+    async def append(session):
+        raise StaleSessionError
+
+    return append
+
+
+async def the_end_of(call):
+    """What the call raised, and when."""
+    with pytest.raises(Exception) as caught:
+        await call
+    return caught.value, anyio.current_time()
+
+
+@examples(150)
+@given(
+    deadline=st.floats(0.01, 30),
+    attempts=st.lists(durations, min_size=1, max_size=8),
+    refreshes=st.lists(durations, min_size=1, max_size=8),
+    hooks=st.lists(durations, min_size=1, max_size=8),
+    waits=st.lists(durations, min_size=1, max_size=8),
+    jitters=st.lists(st.floats(0, 2), min_size=1, max_size=8),
+    gate_is_busy_for=st.none() | durations,
+    attempt_timeout=st.none() | st.floats(0.01, 20),
+    rejections=st.integers(0, 12),
+)
+def test_whatever_takes_how_long_nothing_but_an_append_in_flight_outlasts_the_deadline(
+    virtually, deadline, attempts, refreshes, hooks, waits, jitters, gate_is_busy_for, attempt_timeout, rejections
+):
+    began, ended, waited_until = [], [], []
+    gate = None if gate_is_busy_for is None else local_gate(lambda session: session)
+
+    def nth(series, n):
+        return series[n % len(series)]
+
+    async def slow_refresh(session):
+        await anyio.sleep(nth(refreshes, len(began)))
+        return session
+
+    async def on_conflict(conflict):
+        await anyio.sleep(nth(hooks, len(began)))
+
+    def observe(event):
+        if event.kind == "retrying":
+            waited_until.append(anyio.current_time() + event.wait)
+
+    @retry_on_stale_session(
+        slow_refresh,
+        on=(StaleSessionError, TimeoutError),
+        backoff=lambda state: nth(waits, len(began)),
+        jitter=lambda delay: delay * nth(jitters, len(began)),
+        deadline=deadline,
+        attempt_timeout=attempt_timeout,
+        gate=gate,
+        on_conflict=on_conflict,
+        observers=observe,
+    )
+    async def append(session):
+        began.append(anyio.current_time())
+        try:
+            await anyio.sleep(nth(attempts, len(began) - 1))
+            if len(began) <= rejections:
+                raise StaleSessionError
+        finally:
+            ended.append(anyio.current_time())
+
+    async def hold(held):
+        async with gate("session"):
+            held.set()
+            await anyio.sleep(gate_is_busy_for)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            if gate is not None:
+                held = anyio.Event()
+                tasks.start_soon(hold, held)
+                await held.wait()
+            gave_up = None
+            try:
+                await append("session")
+            except StaleSessionRetryError as error:
+                gave_up = error
+            now = anyio.current_time()
+        return gave_up, now
+
+    gave_up, at = virtually(main)
+    if gave_up is None:
+        assert len(began) > rejections
+        assert at == ended[-1]
+    else:
+        assert isinstance(gave_up, DeadlineExceededError)
+        assert gave_up.attempts == len(began)
+        assert gave_up.elapsed == pytest.approx(at)
+        # It ends where the last append did, or when a wait would have been in vain, or at the deadline.
+        assert at <= max(deadline, ended[-1]) + EPSILON
+    assert all(instant <= deadline + EPSILON for instant in began)
+    assert all(instant <= deadline + EPSILON for instant in waited_until)
+    assert gate is None or len(gate) == 0
+    if attempt_timeout is None:
+        assert [end - begin for begin, end in zip(began, ended, strict=True)] == pytest.approx(
+            [nth(attempts, n) for n in range(len(began))]
+        )
+    else:
+        assert all(
+            end <= min(begin + attempt_timeout, deadline) + EPSILON for begin, end in zip(began, ended, strict=True)
+        )
+
+
+class TestWaiting:
+    def test_a_wait_that_would_pass_the_deadline_is_not_begun(self, virtually):
+        async def main():
+            return await the_end_of(always_stale(backoff=constant(10), deadline=25)("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert (error.attempts, error.elapsed, at) == (3, 20, 20)
+        assert "the deadline leaves no time for another attempt" in str(error)
+
+    def test_a_wait_that_would_end_with_the_deadline_is_in_vain_and_not_begun(self, virtually):
+        async def main():
+            return await the_end_of(always_stale(backoff=constant(10), deadline=20)("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert (error.attempts, at) == (2, 10)
+
+    def test_an_endless_wait_is_not_begun_either(self, virtually):
+        async def main():
+            return await the_end_of(
+                always_stale(backoff=lambda state: float("inf"), deadline=None, max_attempts=3)("session")
+            )
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert at == 0
+
+    def test_the_jitter_is_part_of_the_wait(self, virtually):
+        async def main():
+            return await the_end_of(always_stale(backoff=constant(1), jitter=lambda delay: 100, deadline=25)("session"))
+
+        error, at = virtually(main)
+        assert (error.attempts, at) == (1, 0)
+
+    def test_a_timedelta_is_a_deadline(self, virtually):
+        async def main():
+            return await the_end_of(always_stale(backoff=linear(1), deadline=timedelta(seconds=5))("session"))
+
+        error, at = virtually(main)
+        assert (error.attempts, at) == (3, 3)
+
+    def test_without_a_deadline_there_is_none(self, virtually):
+        async def main():
+            return await the_end_of(always_stale(backoff=constant(1e6), deadline=None, max_attempts=4)("session"))
+
+        error, at = virtually(main)
+        assert (error.attempts, at) == (4, 3e6)
+
+
+class TestAppends:
+    def test_a_slow_first_attempt_uses_the_deadline_up(self, virtually):
+        calls = 0
+
+        @retry_on_stale_session(refresh, deadline=10, observers=())
+        async def append(session):
+            nonlocal calls
+            calls += 1
+            await anyio.sleep(11)
+            raise StaleSessionError
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert (calls, at, error.elapsed) == (1, 11, 11)
+
+    def test_so_does_a_slow_first_attempt_of_a_block(self, virtually):
+        async def block():
+            async for attempt in retry_on_stale_session(refresh, deadline=10, observers=()).attempts("session"):
+                with attempt:
+                    await anyio.sleep(11)
+                    raise StaleSessionError
+
+        async def main():
+            return await the_end_of(block())
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert (error.attempts, at) == (1, 11)
+
+    @pytest.mark.parametrize("rejections", [0, 1])
+    def test_an_append_in_flight_is_not_cancelled(self, virtually, rejections):
+        calls = 0
+
+        @retry_on_stale_session(refresh, deadline=10, backoff=constant(1), jitter=None, observers=())
+        async def append(session):
+            nonlocal calls
+            calls += 1
+            if calls <= rejections:
+                raise StaleSessionError
+            await anyio.sleep(1000)
+            return "stored"
+
+        async def main():
+            return await append("session"), anyio.current_time()
+
+        assert virtually(main) == ("stored", 1000 + rejections)
+
+    @pytest.mark.parametrize("rejections", [0, 1])
+    @pytest.mark.parametrize(("timeout", "after"), [(3, 3), (timedelta(seconds=4), 4), (60, None)])
+    def test_with_attempt_timeout_it_is_after_that_or_the_time_left(self, virtually, rejections, timeout, after):
+        calls = 0
+
+        @retry_on_stale_session(
+            refresh, deadline=10, attempt_timeout=timeout, backoff=constant(1), jitter=None, observers=()
+        )
+        async def append(session):
+            nonlocal calls
+            calls += 1
+            if calls <= rejections:
+                raise StaleSessionError
+            await anyio.sleep_forever()
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert type(error) is TimeoutError
+        assert "may or may not be stored" in str(error)
+        assert at == (10 if after is None else rejections + after)
+
+    def test_an_attempt_that_timed_out_is_retried_if_on_says_so(self, virtually):
+        began = []
+
+        @retry_on_stale_session(
+            refresh,
+            on=TimeoutError,
+            attempt_timeout=2,
+            deadline=None,
+            max_attempts=5,
+            backoff=constant(1),
+            jitter=None,
+            observers=(),
+        )
+        async def append(session):
+            began.append(anyio.current_time())
+            if len(began) < 4:
+                await anyio.sleep_forever()
+            return "stored"
+
+        async def main():
+            return await append("session")
+
+        assert virtually(main) == "stored"
+        assert began == [0, 3, 6, 9]
+
+    def test_an_attempt_that_is_quick_enough_is_left_alone(self, virtually):
+        @retry_on_stale_session(refresh, attempt_timeout=2)
+        async def append(session):
+            await anyio.sleep(1.9)
+            return "stored"
+
+        async def main():
+            return await append("session")
+
+        assert virtually(main) == "stored"
+
+    def test_an_append_that_answers_its_cancellation_is_believed(self, virtually):
+        @retry_on_stale_session(refresh, attempt_timeout=2)
+        async def append(session):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                return "stored all the same"
+
+        async def main():
+            return await append("session")
+
+        assert virtually(main) == "stored all the same"
+
+
+class TestHooksThatHang:
+    @pytest.mark.parametrize("gated", [False, True])
+    @pytest.mark.parametrize("hanging", ["refresh", "on_conflict"])
+    def test_end_at_the_deadline(self, virtually, hanging, gated):
+        async def hang(_):
+            await anyio.sleep_forever()
+
+        gate = local_gate(lambda session: session)
+        options = {hanging: hang, "gate": gate if gated else None}
+        append = always_stale(**{"backoff": constant(1), "deadline": 10, **options})
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert isinstance(error.__cause__, StaleSessionError)
+        assert (error.attempts, at) == (1, 10)
+        assert len(gate) == 0
+
+    def test_a_gate_that_hangs_ends_at_the_deadline(self, virtually):
+        class Gate:
+            async def __aenter__(self):
+                await anyio.sleep_forever()
+
+            async def __aexit__(self, *_):
+                raise AssertionError("was never entered")
+
+        append = always_stale(backoff=constant(1), deadline=10, gate=lambda session: Gate())
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert at == 10
+
+    def test_a_gate_that_was_entered_as_the_deadline_passed_is_left_in_peace(self, virtually):
+        # The gate is entered although its wait was cancelled; leaving it takes an await, which must not be cancelled.
+        left = []
+
+        class Gate:
+            async def __aenter__(self):
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(20)
+
+            async def __aexit__(self, *_):
+                await anyio.sleep(1)
+                left.append(anyio.current_time())
+
+        refreshed = []
+
+        async def slow_refresh(session):
+            refreshed.append(session)
+            await anyio.sleep(1)
+            return session
+
+        append = always_stale(backoff=constant(1), deadline=10, gate=lambda session: Gate(), refresh=slow_refresh)
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert left == [22]
+        assert at == 22
+
+    def test_a_refresh_that_swallows_its_cancellation_ends_it_too(self, virtually):
+        async def refresh(session):
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(60)
+            return session
+
+        append = always_stale(backoff=constant(1), deadline=10, refresh=refresh)
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, DeadlineExceededError)
+        assert (error.attempts, at) == (1, 61)
+
+    def test_a_call_that_was_settled_as_the_deadline_passed_is_settled(self, virtually):
+        async def settle(conflict):
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(60)
+            return conflict.settle("stored")
+
+        append = always_stale(backoff=constant(1), deadline=10, on_conflict=settle)
+
+        async def main():
+            return await append("session")
+
+        assert virtually(main) == "stored"
+
+    def test_a_refresh_that_fails_when_it_is_cancelled_failed(self, virtually):
+        async def refresh(session):
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                raise ConnectionError("the driver dislikes that") from None
+
+        events = []
+        append = always_stale(backoff=constant(1), deadline=10, refresh=refresh, observers=events.append)
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert isinstance(error, StaleSessionRetryError)
+        assert isinstance(error.__cause__, ConnectionError)
+        assert at == 10
+
+    def test_with_reraise_it_is_the_stores_error(self, virtually):
+        async def hang(_):
+            await anyio.sleep_forever()
+
+        append = always_stale(backoff=constant(1), deadline=10, refresh=hang, reraise=True)
+
+        async def main():
+            return await the_end_of(append("session"))
+
+        error, at = virtually(main)
+        assert type(error) is StaleSessionError
+        assert at == 10
+
+
+def test_a_cancellation_from_outside_is_not_taken_for_the_deadline(virtually):
+    async def hang(_):
+        await anyio.sleep_forever()
+
+    append = always_stale(backoff=constant(1), deadline=10, refresh=hang)
+
+    async def main():
+        with anyio.move_on_after(5) as scope:
+            await append("session")
+        return scope.cancelled_caught, anyio.current_time()
+
+    assert virtually(main) == (True, 5)
