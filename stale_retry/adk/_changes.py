@@ -28,21 +28,20 @@ class Changes:
     def __init__(self, session: Session, fresh: Session) -> None:
         self._session = session
         self._fresh = fresh
-        self._stored = within_window(session, fresh.events)
-        self._begins = self._stored[0].timestamp if self._stored else math.inf
+        self._begins = fresh.events[0].timestamp if fresh.events else math.inf
         self._tail = tail_since(session.events, self._begins - TICK)
         self._held = {event.id: event for event in session.events[self._tail :]}
-        self.new = [event for event in self._stored if event.id not in self._held]
+        self.new = [event for event in within_window(session, fresh.events) if event.id not in self._held]
 
     def holds(self, event: Event) -> bool:
         """Whether storage, or else the session, has an event of that id."""
         if event.timestamp < self._begins and any(event.id == other.id for other in self._session.events):
             return True
-        return any(event.id == other.id for other in self._stored)
+        return any(event.id == other.id for other in self._fresh.events)
 
     def apply(self) -> None:
         """Update the session in place."""
-        if self._stored:
+        if self._fresh.events:
             self._session.events[self._tail :] = self._merged_tail()
         self._merge_state()
         # The version too, by whatever name this release or a service's own session class keeps it.
@@ -52,11 +51,12 @@ class Changes:
 
     def _merged_tail(self) -> list[Event]:
         """In storage order, and made of the session's own event objects, which contexts may hold."""
-        read = {event.id for event in self._stored}
+        read = {event.id for event in self._fresh.events}
         unread = [event for event in self._held.values() if event.id not in read]
+        known = {**self._held, **{event.id: event for event in self.new}}
         return [
             *(event for event in unread if event.timestamp <= self._begins + TICK),
-            *(self._held.get(event.id, event) for event in self._stored),
+            *(known[event.id] for event in self._fresh.events if event.id in known),
             # Appended through this very session while it was being read.
             *(event for event in unread if event.timestamp > self._begins + TICK),
         ]
@@ -75,8 +75,9 @@ class Changes:
 
     def _written_by_new_events(self) -> dict[str, Any]:
         written: dict[str, Any] = {}
-        for event in self.new:
-            written.update(event.actions.state_delta)
+        for event in self._fresh.events:
+            if event.id not in self._held:
+                written.update(event.actions.state_delta)
         return written
 
 

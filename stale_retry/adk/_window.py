@@ -20,20 +20,16 @@ _floors: dict[int, tuple[weakref.ref[Session], float]] = {}
 
 def remember_window(session: Session, config: GetSessionConfig | None) -> None:
     """Note what a session was loaded with, for as long as that very object lives."""
-    floor = _floor_of(session, config)
-    if floor is None:
-        return
     key = id(session)
-    _floors[key] = (weakref.ref(session, lambda _: _floors.pop(key, None)), floor)
+    _floors[key] = (weakref.ref(session, lambda _: _floors.pop(key, None)), _floor_of(session, config))
 
 
-def _floor_of(session: Session, config: GetSessionConfig | None) -> float | None:
+def _floor_of(session: Session, config: GetSessionConfig | None) -> float:
     if config is None:
         return WHOLE_HISTORY
     limit = config.num_recent_events
     if limit is not None and len(session.events) >= limit:
-        # With events in it the session's first one says where it begins, and says so more exactly.
-        return None if session.events else session.last_update_time + TICK
+        return session.events[0].timestamp if session.events else session.last_update_time + TICK
     return WHOLE_HISTORY if config.after_timestamp is None else config.after_timestamp
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -11,7 +12,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 
 from ._changes import Changes, tail_since
 from ._releases import session_not_found
-from ._window import TICK
+from ._window import TICK, within_window
 
 RefreshMode = Literal["incremental", "full"]
 
@@ -52,11 +53,11 @@ async def read_back(service: BaseSessionService, session: Session, mode: Refresh
     fresh = await _get(service, session, GetSessionConfig(after_timestamp=since, num_recent_events=OVERLAP_EVENTS))
     if fresh is None:
         return None
-    if len(fresh.events) != OVERLAP_EVENTS:
-        complete_from = since
+    if len(fresh.events) == OVERLAP_EVENTS:
+        reaches_back = _reaches_back(session, fresh, held)
+        complete_from = fresh.events[0].timestamp + TICK if reaches_back else math.inf
     else:
-        overlap = sum(event.timestamp <= known_until for event in fresh.events)
-        complete_from = fresh.events[0].timestamp + TICK if overlap >= OVERLAP_EVENTS / 2 else float("inf")
+        complete_from = since
     if _is_complete(fresh, complete_from, held):
         return fresh
     since = max(min(since, fresh.last_update_time - OVERLAP_SECONDS), 0.0)
@@ -64,6 +65,14 @@ async def read_back(service: BaseSessionService, session: Session, mode: Refresh
     if fresh is None or _is_complete(fresh, since, held):
         return fresh
     return await _get(service, session, None)
+
+
+def _reaches_back(session: Session, fresh: Session, held: list[Event]) -> bool:
+    """Whether the youngest events alone reach back to the beginning of the session's window, or well into it."""
+    if len(within_window(session, fresh.events)) < len(fresh.events):
+        return True
+    known = {event.id for event in held[tail_since(held, fresh.events[0].timestamp - TICK) :]}
+    return sum(event.id in known for event in fresh.events) >= OVERLAP_EVENTS / 2
 
 
 def _is_complete(fresh: Session, complete_from: float, held: list[Event]) -> bool:

@@ -1,0 +1,279 @@
+"""Nobody notices the wrapper but the appends: everything else is the wrapped service's."""
+
+import copy
+import inspect
+import logging
+
+import pytest
+from google.adk.sessions import BaseSessionService, InMemorySessionService
+from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.sessions.sqlite_session_service import SqliteSessionService
+
+from stale_retry import is_stale_session_error, local_gate
+from stale_retry.adk import RetryingSessionService
+from stale_retry.testing import no_waiting
+
+from .app import APP, KEY, calls_of, event, ids, interrupt, load, texts
+
+pytestmark = pytest.mark.asyncio
+
+KNOWN = {"append_event", "create_session", "delete_session", "flush", "get_session", "get_user_state", "list_sessions"}
+
+
+async def test_every_public_method_of_adks_base_class_is_passed_on_by_name():
+    """When this fails, google-adk has a method that RetryingSessionService must pass on."""
+    public = {name for name in vars(BaseSessionService) if not name.startswith("_")}
+    assert public <= KNOWN
+    assert public <= set(vars(RetryingSessionService))
+
+
+async def test_every_method_takes_what_adks_base_class_takes():
+    for name in KNOWN & set(vars(BaseSessionService)):
+        expected, ours = (
+            [(parameter.name, parameter.kind, parameter.default) for parameter in signature.parameters.values()]
+            for signature in map(
+                inspect.signature, (getattr(BaseSessionService, name), getattr(RetryingSessionService, name))
+            )
+        )
+        assert ours == expected
+
+
+async def test_sessions_are_created_read_listed_and_deleted_through_it(storage):
+    service = RetryingSessionService(storage)
+    created = await service.create_session(**APP, state={"k": 1}, session_id="other")
+    assert (await storage.get_session(**APP, session_id="other")).state == {"k": 1} == created.state
+    await service.append_event(created, event("one"))
+    await service.append_event(created, event("two"))
+    last = await service.get_session(**APP, session_id="other", config=GetSessionConfig(num_recent_events=1))
+    assert texts(last) == ["two"]
+    assert {session.id for session in (await service.list_sessions(**APP)).sessions} == {"session", "other"}
+    assert {session.id for session in (await service.list_sessions(app_name="app")).sessions} == {"session", "other"}
+    await service.delete_session(**APP, session_id="other")
+    assert await service.get_session(**APP, session_id="other") is None
+
+
+async def test_user_state_is_the_wrapped_services():
+    service = RetryingSessionService(InMemorySessionService())
+    await service.create_session(**KEY, state={"user:name": "Ada"})
+    if hasattr(BaseSessionService, "get_user_state"):
+        assert await service.get_user_state(**APP) == {"name": "Ada"}
+    else:
+        assert not hasattr(service, "get_user_state")
+
+
+class Buffering(InMemorySessionService):
+    """Written by someone who knows nothing of us."""
+
+    flushed = closed = 0
+    region = "north"
+
+    async def flush(self):
+        self.flushed += 1
+
+    def close(self):
+        self.closed += 1
+
+
+async def test_flush_close_and_attributes_are_the_wrapped_services():
+    inner = Buffering()
+    service = RetryingSessionService(inner)
+    await service.flush()
+    await service.close()
+    assert (inner.flushed, inner.closed, service.region) == (1, 1, "north")
+    with pytest.raises(AttributeError, match="'Buffering' object has no attribute 'nothing'"):
+        _ = service.nothing
+
+
+async def test_async_with_enters_and_leaves_the_wrapped_service():
+    class Entered(InMemorySessionService):
+        log = ()
+
+        async def __aenter__(self):
+            self.log += ("entered",)
+            return self
+
+        async def __aexit__(self, *error):
+            self.log += (error[0],)
+
+    inner = Entered()
+    with pytest.raises(KeyError):
+        async with RetryingSessionService(inner) as service:
+            assert isinstance(service, RetryingSessionService)
+            raise KeyError
+    assert inner.log == ("entered", KeyError)
+
+
+async def test_async_with_closes_a_service_that_can_only_be_closed():
+    inner = Buffering()
+    async with RetryingSessionService(inner):
+        assert inner.closed == 0
+    assert inner.closed == 1
+
+
+async def test_a_service_that_cannot_be_closed_needs_no_closing():
+    async with RetryingSessionService(InMemorySessionService()) as service:
+        await service.create_session(**KEY)
+    assert await load(service)
+
+
+async def test_wrapping_twice_is_refused(sqlite_service):
+    with pytest.raises(TypeError, match=r"a RetryingSessionService already; wrap its \.service"):
+        RetryingSessionService(RetryingSessionService(sqlite_service))
+
+
+@pytest.mark.parametrize("wrong", [None, "sqlite:///chat.db", InMemorySessionService])
+async def test_what_is_no_session_service_is_refused(wrong):
+    with pytest.raises(TypeError, match="service must be a google-adk session service"):
+        RetryingSessionService(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"refresh": "some"}, ValueError, "refresh must be 'incremental' or 'full', got 'some'"),
+        ({"dead_line": 1}, TypeError, "unknown option 'dead_line'; did you mean 'deadline'?"),
+        ({"deadline": -1}, ValueError, "deadline must be above zero"),
+        ({"on": 5}, TypeError, "on must be exception types"),
+        ({"on_conflict": "abort"}, TypeError, "on_conflict must be a function of the conflict"),
+    ],
+)
+async def test_a_wrong_option_is_refused_at_construction(sqlite_service, options, error, words):
+    with pytest.raises(error, match=words):
+        RetryingSessionService(sqlite_service, **options)
+
+
+async def test_a_copy_of_it_can_be_made(sqlite_service):
+    service = RetryingSessionService(sqlite_service, deadline=7)
+    assert copy.copy(service).retrying.deadline == 7
+
+
+async def test_an_append_that_is_not_stale_reads_nothing_and_takes_one_call(storage):
+    service, session = RetryingSessionService(storage), await load(storage)
+    mine = event("mine", timestamp=5.0)
+    with calls_of(storage, "append_event", "get_session", "list_sessions") as calls:
+        assert await service.append_event(session=session, event=mine) is mine
+    assert (len(calls), mine.timestamp) == (1, 5.0)
+
+
+async def test_turns_of_one_session_are_taken_and_those_of_another_are_not_waited_for(storage):
+    gate = local_gate(lambda session: session.id)
+    service = RetryingSessionService(storage, gate=gate)
+    session = await load(storage)
+    await interrupt(storage)
+    waiting = []
+    read = storage.get_session
+
+    async def read_and_look(**arguments):
+        waiting.append(len(gate))
+        return await read(**arguments)
+
+    storage.get_session = read_and_look
+    with no_waiting():
+        await service.append_event(session, event("mine"))
+    assert (waiting, len(gate)) == ([1], 0)
+
+
+async def test_a_conflict_hook_of_ones_own_sees_the_updated_session_and_may_change_the_event(storage):
+    seen = []
+
+    def rebase(conflict):
+        seen.append((conflict.fresh is session, conflict.stale is session, ids(session)))
+        delta = conflict.arguments["event"].actions.state_delta
+        delta["count"] = conflict.fresh.state["count"] + 1
+
+    service = RetryingSessionService(storage, on_conflict=rebase)
+    await interrupt(storage, state={"count": 1})
+    session = await load(storage)
+    theirs = await interrupt(storage, state={"count": 2})
+    with no_waiting():
+        await service.append_event(session, event(state={"count": 2}))
+    assert seen == [(True, True, ids(session)[:-1])]
+    assert theirs.id in seen[0][2]
+    assert (await load(storage)).state["count"] == 3 == session.state["count"]
+
+
+async def test_no_text_of_a_conversation_is_logged(storage, caplog):
+    caplog.set_level(logging.DEBUG, "stale_retry")
+    session = await load(storage)
+    await interrupt(storage, "their secret")
+    with no_waiting():
+        await RetryingSessionService(storage).append_event(session, event("my secret", state={"secret": "secret"}))
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("stale_retry"))
+    assert f"{type(storage).__name__}.append_event" in logged
+    assert "secret" not in logged
+
+
+class Unacquainted(BaseSessionService):
+    """A service with versions of its own, by someone who knows neither us nor ADK's error."""
+
+    def __init__(self):
+        self.inner = InMemorySessionService()
+        self.versions = {}
+
+    async def create_session(self, **arguments):
+        return await self.inner.create_session(**arguments)
+
+    async def get_session(self, *, config=None, **arguments):
+        session = await self.inner.get_session(**arguments, config=config)
+        session.last_update_time = float(self.versions.get(session.id, 0))
+        return session
+
+    async def list_sessions(self, **arguments):
+        return await self.inner.list_sessions(**arguments)
+
+    async def delete_session(self, **arguments):
+        await self.inner.delete_session(**arguments)
+
+    async def append_event(self, session, event):
+        class StaleSessionError(Exception):
+            pass
+
+        if session.last_update_time != self.versions.get(session.id, 0):
+            raise StaleSessionError
+        await self.inner.append_event(session, event)
+        self.versions[session.id] = self.versions.get(session.id, 0) + 1
+        session.last_update_time = float(self.versions[session.id])
+        return event
+
+
+async def test_a_service_by_someone_who_knows_nothing_of_us_is_retried():
+    inner = Unacquainted()
+    await inner.create_session(**KEY)
+    session = await load(inner)
+    await interrupt(inner)
+    with pytest.raises(Exception) as caught:
+        await inner.append_event(session, event("mine"))
+    assert is_stale_session_error(caught.value)
+    with no_waiting():
+        await RetryingSessionService(inner).append_event(session, event("mine"))
+    assert texts(session) == ["theirs", "mine"] == texts(await load(inner))
+
+
+async def test_a_service_that_never_rejects_is_passed_through():
+    inner = InMemorySessionService()
+    await inner.create_session(**KEY)
+    service = RetryingSessionService(inner)
+    session = await load(service)
+    await interrupt(inner)
+    with calls_of(inner, "append_event", "get_session") as calls:
+        await service.append_event(session, event("mine"))
+    assert (len(calls), texts(await load(inner))) == (1, ["theirs", "mine"])
+
+
+async def test_a_users_own_subclass_is_wrapped_like_any_other(tmp_path):
+    class Noting(SqliteSessionService):
+        seen = ()
+
+        async def append_event(self, session, event):
+            self.seen += (event.author,)
+            return await super().append_event(session, event)
+
+    inner = Noting(str(tmp_path / "sessions.db"))
+    service = RetryingSessionService(inner)
+    await service.create_session(**KEY)
+    session = await load(service)
+    await interrupt(inner, author="other")
+    with no_waiting():
+        await service.append_event(session, event("mine"))
+    assert service.seen == ("other", "user", "user")
+    assert texts(session) == ["theirs", "mine"]
