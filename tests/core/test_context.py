@@ -53,6 +53,14 @@ class TestLimits:
 
         assert virtually(main) == 2 + 9
 
+    def test_they_are_checked_as_the_options_are(self):
+        with pytest.raises(ValueError, match="max_attempts must be at least 1"):
+            limits(max_attempts=0)
+        with pytest.raises(TypeError, match="deadline must be seconds"):
+            limits(deadline="2")
+        with pytest.raises(ValueError, match="deadline must be finite"):
+            limits(deadline=float("inf"))
+
     def test_an_attempt_is_cancelled_after_the_time_that_the_context_leaves(self, virtually):
         # Once the first attempt went by the policy's deadline alone.
         @retry_on_stale_session(lambda session: session, attempt_timeout=30, deadline=60, observers=())
@@ -78,18 +86,19 @@ class TestNoWaiting:
 
         assert virtually(main) == (4, 3, 0)
 
-    @pytest.mark.anyio
-    async def test_a_call_that_outlives_the_block_is_no_longer_listened_to(self, store):
-        events = None
+    def test_a_call_that_outlives_the_block_is_no_longer_listened_to(self, store, virtually):
+        store.faults.delay = 1
 
-        def refresh(session):
-            block.__exit__(None, None, None)
-            return session
+        async def append():
+            with pytest.raises(AttemptsExhaustedError):
+                await policy(store, max_attempts=3).call(store.append, store.open(), "event")
 
-        with pytest.raises(AttemptsExhaustedError):
-            block = no_waiting()
-            events = block.__enter__()
-            await retry_on_stale_session(refresh, max_attempts=2, observers=()).call(
-                store.append, store.open(), "event"
-            )
-        assert [event.kind for event in events] == ["retrying"]
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                with no_waiting() as events:
+                    tasks.start_soon(append)
+                    await anyio.sleep(2.5)  # one append, one reload, half an append
+            return [event.kind for event in events]
+
+        assert virtually(main) == ["retrying"]
+        assert store.appends == 3

@@ -327,6 +327,20 @@ class TestTheChainOfErrors:
         assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError, ZeroDivisionError]
 
 
+async def test_the_log_of_an_observer_that_raises_does_not_quote_the_store(caplog):
+    def observe(event):
+        raise ZeroDivisionError from event.error
+
+    @retry_on_stale_session(lambda session: "fresh", **{**SOON, "observers": observe})
+    async def append(session):
+        if session != "fresh":
+            raise StaleSessionError("secret payload")
+
+    await append("session")
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret payload" not in caplog.text
+
+
 async def test_an_observer_that_raises_does_not_silence_the_next_one(store, caplog):
     events = []
     policy = retry_on_stale_session(
