@@ -3,6 +3,7 @@
 from ._policy import retry_on_stale_session
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
+from .registry import register_session_services
 from .service import RetryingSessionService
 from .transient import is_transient_error, retry_if_transient
 
@@ -13,6 +14,7 @@ __all__ = [
     "RetryingSessionService",
     "is_transient_error",
     "refresh_session",
+    "register_session_services",
     "retry_if_transient",
     "retry_on_stale_session",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from google.adk.events import Event
@@ -14,6 +15,7 @@ from ._window import TICK, within_window
 
 _SHARED = (State.APP_PREFIX, State.USER_PREFIX)
 _PATIENCE = 100
+_date = attrgetter("timestamp")
 
 
 class Changes:
@@ -43,6 +45,9 @@ class Changes:
         """Update the session in place."""
         if self._fresh.events:
             self._session.events[self._tail :] = self._merged_tail()
+        if _is_by_date(self._fresh.events):
+            # Late events that were appended through this session stand where they were appended.
+            self._session.events.sort(key=_date)
         self._merge_state()
         # The version too, by whatever name this release or a service's own session class keeps it.
         for name in (*type(self._fresh).model_fields, *type(self._fresh).__private_attributes__):
@@ -79,6 +84,11 @@ class Changes:
             if event.id not in self._held:
                 written.update(event.actions.state_delta)
         return written
+
+
+def _is_by_date(events: Sequence[Event]) -> bool:
+    dates = [event.timestamp for event in events]
+    return dates == sorted(dates)
 
 
 def tail_since(events: Sequence[Event], timestamp: float) -> int:

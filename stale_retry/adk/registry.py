@@ -1,0 +1,81 @@
+"""The wrapper by URI, for google-adk's command line: `--session_service_uri=stale-retry+postgresql+asyncpg://…`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from google.adk.sessions import BaseSessionService
+
+from ._policy import retry_on_stale_session
+from .interleaving import Interleaving
+from .refresh import RefreshMode
+from .service import RetryingSessionService
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .._options import OptionsButRefresh
+
+PREFIX = "stale-retry+"
+SCHEMES = (
+    "agentengine",
+    "mariadb+aiomysql",
+    "mariadb+asyncmy",
+    "memory",
+    "mysql",
+    "mysql+aiomysql",
+    "mysql+asyncmy",
+    "postgresql",
+    "postgresql+asyncpg",
+    "postgresql+psycopg",
+    "sqlite",
+    "sqlite+aiosqlite",
+)
+"""The schemes that are registered unless told otherwise. google-adk knows a scheme only as a whole, driver included."""
+
+
+def register_session_services(
+    schemes: Iterable[str] = SCHEMES,
+    *,
+    refresh: RefreshMode = "incremental",
+    interleaving: Interleaving = "allow",
+    **options: Unpack[OptionsButRefresh],
+) -> None:
+    """Make google-adk's command line understand `stale-retry+` before these schemes.
+
+    Call it in the `services.py` beside the agents' folders. The rest of the URI is resolved as google-adk resolves it,
+    schemes included that others have registered.
+
+    Args:
+        schemes: without the prefix.
+        refresh: see `stale_retry.adk.retry_on_stale_session`.
+        interleaving: see there.
+        options: see there.
+
+    Raises:
+        TypeError, ValueError: an option is wrong, before anything is registered.
+    """
+    from google.adk.cli.service_registry import get_service_registry
+
+    retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
+    wrap = functools.partial(RetryingSessionService, refresh=refresh, interleaving=interleaving, **options)
+
+    def create(uri: str, **kwargs: Any) -> BaseSessionService:
+        return wrap(_wrapped_service(uri.removeprefix(PREFIX), kwargs))
+
+    for scheme in schemes:
+        get_service_registry().register_session_service(PREFIX + scheme, create)
+
+
+def _wrapped_service(uri: str, kwargs: dict[str, Any]) -> BaseSessionService:
+    from google.adk.cli.service_registry import get_service_registry
+
+    service = get_service_registry().create_session_service(uri, **kwargs)
+    if service is None:
+        from google.adk.sessions import DatabaseSessionService
+
+        kwargs.pop("agents_dir", None)
+        service = DatabaseSessionService(db_url=uri, **kwargs)
+    return service
