@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .contention import MarkKind, Run
-
-FORMATS = (".png", ".svg")
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito); in grey, the shapes differ.
 _GREEN, _RED, _BLUE, _LIGHT_BLUE, _GREY = "#009e73", "#d55e00", "#0072b2", "#a6d8f0", "#c4c4c4"
@@ -43,7 +42,8 @@ def save_plot(runs: Sequence[Run], caption: str, file: Path) -> None:
         _draw(axes, run, size=row * 26)
     panels[-1, 0].set_xlabel("seconds, on a scale of its own in each panel", fontsize=9)
     figure.legend(handles=_legend(runs), loc="outside lower center", ncols=6, frameon=False, fontsize=9, title=caption)
-    figure.savefig(file, dpi=150)
+    with rc_context({"svg.fonttype": "none"}):  # text stays text: searchable, and read aloud
+        figure.savefig(file, dpi=150)
 
 
 def _draw(axes: Axes, run: Run, size: float) -> None:

@@ -38,7 +38,7 @@ def progress(strategies: Sequence[Strategy], sent: int) -> Iterator[Any]:
 
 def print_runs(runs: Sequence[Run], caption: str) -> None:
     """A table where the terminal is wide enough, otherwise one block a strategy."""
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     rows = [_row(run) for run in runs]
     _print_table(console, COLUMNS, rows, ["red" if run.lost else "green" for run in runs], caption)
     if not any(run.rejected for run in runs):
@@ -58,7 +58,7 @@ def print_simulation(results: Sequence[Simulated], caption: str) -> None:
     styles = ["red" if any(result.lost for result in row) else "green" for row in by_strategy.values()]
     writers = [f"{result.writers}\nwriters" for result in next(iter(by_strategy.values()))]
     _print_table(
-        Console(highlight=False),
+        _Console(highlight=False),
         ("strategy", *writers),
         rows,
         styles,
@@ -67,7 +67,7 @@ def print_simulation(results: Sequence[Simulated], caption: str) -> None:
 
 
 def _print_table(
-    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str], caption: str
+    console: _Console, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str], caption: str
 ) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     for number, column in enumerate(columns):
@@ -83,6 +83,11 @@ def _print_table(
             for column, value in zip(columns[1:], row[1:], strict=True):
                 console.print(Text(f"  {column}: {value}".replace("\n", ", ")))
     console.print(Text(caption))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # left to the command line, which knows the exit code
 
 
 def _row(run: Run) -> tuple[str, ...]:

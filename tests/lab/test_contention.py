@@ -11,7 +11,7 @@ from stale_retry import StaleSessionError
 from stale_retry.lab.contention import Run, Timeline, contend
 from stale_retry.lab.report import broken_promises, run_as_json
 from stale_retry.lab.simulation import DistantStore, VirtualTimeLoop, simulate
-from stale_retry.lab.strategies import CLASSIC, IMMEDIATE, NONE, OURS, Strategy
+from stale_retry.lab.strategies import CLASSIC, GATED, IMMEDIATE, NONE, OURS, Strategy
 
 
 class ObedientStore:
@@ -48,8 +48,8 @@ def run_of(plan: list[str]) -> Run:
 
 
 def test_stored_and_lost_are_counted_by_reading_back_and_not_by_what_writers_were_told():
-    run = run_of(["store", "forget", "reject", "fail", "lie"])
-    assert (run.stored, run.lost, run.append_calls, run.rejected) == (2, 3, 5, 2)
+    run = run_of(["store", "forget", "forget", "reject", "fail", "lie"])
+    assert (run.stored, run.lost, run.append_calls, run.rejected) == (2, 4, 6, 2)
     assert run.errors == {"StaleSessionError": 2, "ConnectionError": 1}
 
 
@@ -86,6 +86,11 @@ def test_a_rejected_append_is_noted_as_attempt_wait_reload_attempt():
     (loser,) = (marks for marks in simulated(CLASSIC, 2).marks.values() if len(marks) > 1)
     assert [mark.kind for mark in loser] == ["rejected", "wait", "reload", "stored"]
     assert loser[1].end - loser[1].start == pytest.approx(0.5)
+
+
+def test_waiting_for_a_turn_at_the_gate_is_noted_after_the_wait():
+    kinds = [[mark.kind for mark in marks] for marks in simulated(GATED, 8).marks.values()]
+    assert ["rejected", "wait", "turn", "reload", "stored"] in kinds
 
 
 def test_an_immediate_retry_has_no_wait_to_note():

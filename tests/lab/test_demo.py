@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from stale_retry.__main__ import main
+from stale_retry.lab.database import DatabaseStore
 
 WRITERS, EVENTS = 3, 2
 TINY = ["--writers", str(WRITERS), "--events", str(EVENTS)]
@@ -92,8 +93,12 @@ def test_the_sessions_made_in_a_database_of_ones_own_are_removed_again(done):
 def test_the_svg_plot_has_a_panel_for_each_strategy(done):
     root = ET.parse(done[1] / "runs.svg").getroot()
     panels = [group for group in root.iter("{http://www.w3.org/2000/svg}g") if group.get("id", "").startswith("axes_")]
+    titles = [text for text in root.itertext() if " stored, " in text]
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(panels) == 4
+    assert titles[0].startswith("no retry: 2 of 6 stored, 4 lost, ")
+    assert titles[3].startswith("our defaults: 6 of 6 stored, 0 lost, ")
+    assert {"rejected attempt", "stored append", "lost append", "wait", "reload"} <= set(root.itertext())
 
 
 def test_the_table_shows_each_strategy_and_fits_the_width_of_80(capsys, monkeypatch, tmp_path):
@@ -171,6 +176,26 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(package
     assert run.stderr.startswith(f"stale-retry: {package}")
     assert run.stderr.endswith('is not installed: pip install "stale-retry[demo]"\n')
     assert run.stderr.count("\n") == 1
+
+
+def test_an_event_that_is_there_though_its_writer_was_refused_is_told_and_ends_with_exit_code_1(capsys, monkeypatch):
+    append_event = DatabaseStore._append_event
+
+    async def stored_and_refused(self, session, event):
+        await append_event(self, session, event)
+        raise ConnectionError("the acknowledgement was lost")
+
+    monkeypatch.setattr(DatabaseStore, "_append_event", stored_and_refused)
+    assert main(["demo", "--writers", "1", "--events", "1"]) == 1
+    assert "no retry: 1 of 1 events were refused, but stored\n" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "stale_retry", "simulate", "--writers", "2", "--seeds", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def test_help_needs_no_extra():

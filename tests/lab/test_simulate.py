@@ -35,6 +35,7 @@ def test_the_table_has_a_column_for_each_number_of_writers(capsys, monkeypatch):
     [
         (["--writers", "2,x"], "argument --writers: must be a whole number, at least 1, got 'x'"),
         (["--latency", "-1"], "argument --latency: must be seconds, 0 or more, got '-1'"),
+        (["--latency", "soon"], "argument --latency: must be seconds, 0 or more, got 'soon'"),
         (["--latency", "inf"], "argument --latency: must be seconds, 0 or more, got 'inf'"),
         (["--seeds", "0"], "argument --seeds: must be a whole number, at least 1, got '0'"),
     ],
