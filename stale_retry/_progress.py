@@ -106,13 +106,7 @@ class Progress:
 
     def is_stale(self) -> bool | Awaitable[bool]:
         """Whether the last error is one to retry."""
-        error = self.error
-        try:
-            if gave_up_since(self._attempt_began, error):
-                return False
-            return self._policy.on(self._asked_with)
-        finally:
-            del error
+        return not gave_up_since(self._attempt_began, self.error) and self._policy.on(self._asked_with)
 
     async def counts_failed_refresh(self) -> bool:
         """Take the refresh's error for that of a failed attempt, if it is one to retry."""

@@ -195,7 +195,8 @@ class StaleSessionRetrying:
                     await store.append(attempt.session, event)
 
         After the loop `attempt.session` is the session that was stored through, and `attempt.settled` tells whether a
-        conflict hook ended the call instead. What needs the append's success belongs after the loop.
+        conflict hook ended the call instead. What needs the append's success belongs after the loop, and what may fail
+        or leave the loop belongs inside the block: from the second attempt on the gate is held when the block begins.
 
         For a refresh hook that takes more than the session, put that before it: `attempts(store, session)`. With a
         gate other than a local one write `async with attempt:`, because leaving it takes an await.

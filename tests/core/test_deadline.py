@@ -1,5 +1,6 @@
 """The deadline, in virtual time: it covers waits, gate, refresh and conflict hook, and never an append in flight."""
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
@@ -309,14 +310,24 @@ class TestAppends:
 
 
 class TestHooksThatHang:
-    @pytest.mark.parametrize("gated", [False, True])
+    @pytest.mark.parametrize("gate", [None, "local", "foreign"])
     @pytest.mark.parametrize("hanging", ["refresh", "on_conflict"])
-    def test_end_at_the_deadline(self, virtually, hanging, gated):
+    def test_end_at_the_deadline(self, virtually, hanging, gate):
         async def hang(_):
             await anyio.sleep_forever()
 
-        gate = local_gate(lambda session: session)
-        options = {hanging: hang, "gate": gate if gated else None}
+        left = []
+
+        @asynccontextmanager
+        async def foreign(session):
+            try:
+                yield
+            finally:
+                await anyio.sleep(1)
+                left.append(anyio.current_time())
+
+        local = local_gate(lambda session: session)
+        options = {hanging: hang, "gate": {None: None, "local": local, "foreign": foreign}[gate]}
         append = always_stale(**{"backoff": constant(1), "deadline": 10, **options})
 
         async def main():
@@ -325,8 +336,10 @@ class TestHooksThatHang:
         error, at = virtually(main)
         assert isinstance(error, DeadlineExceededError)
         assert isinstance(error.__cause__, StaleSessionError)
-        assert (error.attempts, at) == (1, 10)
-        assert len(gate) == 0
+        assert error.attempts == 1
+        assert at == (11 if gate == "foreign" else 10)  # leaving a gate is not cut short
+        assert left == ([11] if gate == "foreign" else [])
+        assert len(local) == 0
 
     def test_a_gate_that_hangs_ends_at_the_deadline(self, virtually):
         class Gate:

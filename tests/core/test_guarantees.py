@@ -556,23 +556,34 @@ class TestCancellation:
 
     @pytest.mark.parametrize("raised", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
     @pytest.mark.parametrize("on", [BaseException, lambda error: True])
-    async def test_what_is_no_exception_is_never_retried(self, raised, on):
+    @pytest.mark.parametrize("way", ["decorated", "with", "async with"])
+    @pytest.mark.parametrize("rejections", [0, 1])
+    def test_what_is_no_exception_is_never_retried(self, raised, on, way, rejections):
         calls = 0
+        policy = retry_on_stale_session(lambda session: session, on=on, **SOON)
+
+        async def append(session):
+            nonlocal calls
+            calls += 1
+            raise StaleSessionError if calls <= rejections else raised
 
         async def main():
-            @retry_on_stale_session(lambda session: session, on=on, **SOON)
-            async def append(session):
-                nonlocal calls
-                calls += 1
-                raise raised
-
             try:
-                await append("session")
+                if way == "decorated":
+                    await policy(append)("session")
+                elif way == "with":
+                    async for attempt in policy.attempts("session"):
+                        with attempt:
+                            await append(attempt.session)
+                else:
+                    async for attempt in policy.attempts("session"):
+                        async with attempt:
+                            await append(attempt.session)
             except BaseException as error:
                 return type(error)
 
-        assert await main() is raised
-        assert calls == 1
+        assert run(main) is raised
+        assert calls == rejections + 1
 
 
 @pytest.mark.asyncio
