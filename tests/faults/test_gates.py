@@ -1,0 +1,49 @@
+"""Gates that several processes share, as they are documented."""
+
+import contextlib
+
+import pytest
+
+from .crew import until
+from .journal import read
+from .strikes import let_go
+
+SHARED = ["advisory", "redis"]
+
+
+def url(name, postgres, redis):
+    return redis.url if name == "redis" else postgres.url
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", SHARED)
+async def test_a_shared_gate_saves_calls_and_loses_nothing(bench, postgres, redis, name):
+    size = {"processes": 4, "writers": 5, "events": 3}
+    local = await bench.run("retrying", bench.on_postgres(), gate=("local", ""), **size)
+    shared = await bench.run("retrying", bench.on_postgres(), gate=(name, url(name, postgres, redis)), **size)
+    assert local.nothing_lost_nothing_twice, local
+    assert shared.nothing_lost_nothing_twice, shared
+    assert shared.calls < local.calls
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", SHARED)
+async def test_a_gate_whose_holder_is_killed_lets_the_others_go_on(bench, crew, postgres, redis, tmp_path, name):
+    gate = (name, url(name, postgres, redis))
+    journal = tmp_path / "holder"
+
+    @contextlib.asynccontextmanager
+    async def held(scene):
+        (holder,) = await crew.take(1)
+        holder.tell({"hold": {"gate": gate, "session": scene.session, "journal": str(journal)}})
+        await until(lambda: read(journal), "the gate is held")
+
+        async def kill():
+            assert scene.answered < scene.expected, "nobody waits for the gate"
+            crew.take_back(holder, idle=False)
+
+        async with let_go(scene, 1, kill):
+            yield
+
+    report = await bench.run("retrying", bench.on_postgres(), gate=gate, before=held)
+    assert report.nothing_lost_nothing_twice, report
