@@ -10,6 +10,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
+from ..detection import is_stale_session_error
 from ._policy import retry_on_stale_session
 from ._window import remember_window
 from .interleaving import Interleaving
@@ -144,4 +145,16 @@ class RetryingSessionService(BaseSessionService):
 
 
 async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
-    return await service.append_event(session=session, event=event)
+    version = {name: getattr(session, name) for name in _VERSION if hasattr(session, name)}
+    try:
+        return await service.append_event(session=session, event=event)
+    except BaseException as error:
+        # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
+        # session would pass for current without the event; with the old version its next append reloads it.
+        if not is_stale_session_error(error) and all(other is not event for other in session.events[-1:]):
+            for name, value in version.items():
+                setattr(session, name, value)
+        raise
+
+
+_VERSION = ("last_update_time", "_storage_update_marker")
