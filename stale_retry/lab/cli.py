@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         allow_abbrev=False,
     )
-    demo.add_argument("--writers", type=_count, default=12, metavar="N", help="writers at the same time (%(default)s)")
-    demo.add_argument("--events", type=_count, default=2, metavar="N", help="appends of each writer (%(default)s)")
+    demo.add_argument("--writers", type=_count, default=20, metavar="N", help="writers at the same time (%(default)s)")
+    demo.add_argument("--events", type=_count, default=1, metavar="N", help="appends of each writer (%(default)s)")
     demo.add_argument(
         "--db",
         metavar="URL",
