@@ -66,15 +66,26 @@ class CallShape:
     def bind(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return Call(self, bound, _receivers(append) if self.with_receivers else ())
+        return Call(self, bound, _receivers(append) if self.with_receivers else (), (args, kwargs))
 
 
 class Call:
-    """One call of an append: the arguments of its coming attempt, by name, free to change."""
+    """One call of an append: the arguments of its coming attempt, by name, free to change.
 
-    __slots__ = ("_bound", "_receivers", "_shape")
+    Attributes:
+        given: the arguments that the caller gave, by position and by keyword.
+    """
 
-    def __init__(self, shape: CallShape, bound: BoundArguments, receivers: tuple[Any, ...] = ()) -> None:
+    __slots__ = ("_bound", "_receivers", "_shape", "given")
+
+    def __init__(
+        self,
+        shape: CallShape,
+        bound: BoundArguments,
+        receivers: tuple[Any, ...],
+        given: tuple[tuple[Any, ...], Mapping[str, Any]],
+    ) -> None:
+        self.given = given
         self._shape = shape
         self._bound = bound
         self._receivers = receivers
@@ -83,7 +94,8 @@ class Call:
     def of_block(cls, name: str, receivers: tuple[Any, ...], session: Any) -> Call:
         """A block of code: it has no signature, only a session."""
         shape = _block_shape(name)
-        return cls(shape, BoundArguments(shape.signature, {name: session}), receivers)
+        bound = BoundArguments(shape.signature, {name: session})
+        return cls(shape, bound, receivers, given=((*receivers, session), {}))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import anyio
@@ -97,7 +97,7 @@ class Progress:
         """The current attempt, or the refresh that counts as one, failed."""
         self.error = error
         if self._state is None:
-            self._state = retry_state(self._policy, self.call.args, self.call.kwargs)
+            self._state = retry_state(self._policy, *self.call.given)
         state = self._state
         state.attempt_number = self.attempts
         state.start_time = self._began
@@ -197,7 +197,9 @@ class Progress:
         self.error = self.refresh_error = self._state = None
 
 
-def retry_state(policy: StaleSessionRetrying, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tenacity.RetryCallState:
+def retry_state(
+    policy: StaleSessionRetrying, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tenacity.RetryCallState:
     """What tenacity's strategies are handed, made anew for each call so that calls share nothing."""
     retrying = tenacity.AsyncRetrying(
         wait=cast(Any, policy.backoff), stop=cast(Any, policy.stop or tenacity.stop_never), retry=cast(Any, policy.on)
