@@ -11,7 +11,7 @@ from google.adk.events import Event
 from google.adk.sessions import Session
 from google.adk.sessions.state import State
 
-from ._window import TICK, within_window
+from ._window import TICK, remember_seen, within_window
 
 _SHARED = (State.APP_PREFIX, State.USER_PREFIX)
 _PATIENCE = 100
@@ -53,6 +53,7 @@ class Changes:
         for name in (*type(self._fresh).model_fields, *type(self._fresh).__private_attributes__):
             if name not in ("events", "state"):
                 setattr(self._session, name, getattr(self._fresh, name))
+        remember_seen(self._session)
 
     def _merged_tail(self) -> list[Event]:
         """In storage order, and made of the session's own event objects, which contexts may hold."""

@@ -19,7 +19,7 @@ from ..detection import is_stale_session_error
 from ..gate import local_gate
 from . import interleaving as _interleaving
 from ._changes import Changes
-from ._window import TICK
+from ._window import TICK, newest
 from .interleaving import Interleaving
 from .refresh import RefreshMode, reader
 
@@ -124,7 +124,7 @@ def date_after_what_is_stored(conflict: Conflict[Session]) -> None:
     Some services tell a stale session by comparing timestamps, and most return events in the order of theirs.
     """
     session, event = conflict.stale, event_of(conflict)
-    last = max(session.last_update_time, session.events[-1].timestamp if session.events else 0.0)
+    last = newest(session)
     if event.timestamp < last + TICK:
         event.timestamp = (math.floor(last * 1e6) + 2) / 1e6
 

@@ -12,15 +12,15 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 
 from ._changes import Changes, tail_since
 from ._releases import session_not_found
-from ._window import TICK, within_window
+from ._window import TICK, seen_until, within_window
 
 RefreshMode = Literal["incremental", "full"]
 
 OVERLAP_SECONDS = 60.0
 OVERLAP_EVENTS = 100
-"""How far an incremental reading reaches back behind what the session knows: to that many seconds before its last
-update, or to that many events, whichever is less. An event is dated when it is created and stored later, so an event
-that the session has not seen may be dated before those it has."""
+"""How far an incremental reading reaches back behind what the session knew when it last saw storage: that many
+seconds, or that many events with the new ones, whichever is less. An event is dated when it is created and stored
+later, so one that the session has not seen may be dated before those it has."""
 
 
 async def refresh_session(
@@ -48,13 +48,13 @@ async def read_back(service: BaseSessionService, session: Session, mode: Refresh
     if mode == "full":
         return await _get(service, session, None)
     held = list(session.events)
-    known_until = max(session.last_update_time, held[-1].timestamp if held else 0.0)
-    since = max(known_until - OVERLAP_SECONDS, 0.0)
+    seen = seen_until(session)
+    since = max(seen - OVERLAP_SECONDS, 0.0)
     fresh = await _get(service, session, GetSessionConfig(after_timestamp=since, num_recent_events=OVERLAP_EVENTS))
     if fresh is None:
         return None
     if len(fresh.events) == OVERLAP_EVENTS:
-        reaches_back = _reaches_back(session, fresh, held)
+        reaches_back = _reaches_back(session, fresh, held, seen)
         complete_from = fresh.events[0].timestamp + TICK if reaches_back else math.inf
     else:
         complete_from = since
@@ -67,12 +67,13 @@ async def read_back(service: BaseSessionService, session: Session, mode: Refresh
     return await _get(service, session, None)
 
 
-def _reaches_back(session: Session, fresh: Session, held: list[Event]) -> bool:
+def _reaches_back(session: Session, fresh: Session, held: list[Event], seen: float) -> bool:
     """Whether the youngest events alone reach back to the beginning of the session's window, or well into it."""
     if len(within_window(session, fresh.events)) < len(fresh.events):
         return True
     known = {event.id for event in held[tail_since(held, fresh.events[0].timestamp - TICK) :]}
-    return sum(event.id in known for event in fresh.events) >= OVERLAP_EVENTS / 2
+    overlap = [event for event in fresh.events if event.timestamp <= seen + TICK and event.id in known]
+    return len(overlap) >= OVERLAP_EVENTS / 2
 
 
 def _is_complete(fresh: Session, complete_from: float, held: list[Event]) -> bool:

