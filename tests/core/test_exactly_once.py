@@ -91,6 +91,7 @@ class World(RuleBasedStateMachine):
         self.scopes = {}  # event -> the cancel scope around its writer
         self.outcomes = {}  # event -> ("returned", result) or ("raised", error)
         self.unacknowledged = set()
+        self.cancelled = set()
         self.faults = dict.fromkeys(["observers", "hooks", "gate_entries", "gate_exits"], 0)
         self.in_place = in_place
         self.gate = {None: None, "local": local_gate(lambda session: session.id), "foreign": ForeignGate(self)}[gate]
@@ -246,6 +247,7 @@ class World(RuleBasedStateMachine):
         event = data.draw(st.sampled_from([event for event, (_, task) in self.writers.items() if not task.done()]))
         if natively:
             self.writers[event][1].cancel()
+            self.cancelled.add(event)
         else:
             self.loop.call_soon(self.scopes[event].cancel)
         if at_rest:
@@ -278,12 +280,14 @@ class World(RuleBasedStateMachine):
         for event, (kind, answer) in self.outcomes.items():
             stored = self.store.events(self.writers[event][0]).count(event)
             if kind == "returned":
+                assert event not in self.cancelled
                 assert answer == event
                 assert stored == 1
                 continue
             # None: an anyio cancel scope has taken its own cancellation, and nothing was returned.
             assert answer is None or isinstance(answer, (*ANSWERS, asyncio.CancelledError)), repr(answer)
             assert stored == 0 or event in self.unacknowledged
+            assert event not in self.cancelled or isinstance(answer, asyncio.CancelledError), repr(answer)
 
 
 def test_an_append_is_stored_once_or_raises_and_is_not_stored():

@@ -464,6 +464,28 @@ async def test_a_session_waits_for_itself(store):
 
 
 @on_both
+async def test_who_has_left_queues_again_behind_the_others(store):
+    # Nobody holds it from the moment it is left until the next one in the queue wakes up.
+    gate = local_gate(by_id)
+    order = []
+
+    async def second():
+        async with gate(store.open("a")):
+            order.append("second enters")
+            await anyio.sleep(0.001)
+            order.append("second leaves")
+
+    async with anyio.create_task_group() as tasks:
+        async with gate(store.open("a")):
+            tasks.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+        async with gate(store.open("a")):
+            order.append("first again")
+    assert order == ["second enters", "second leaves", "first again"]
+    assert len(gate) == 0
+
+
+@on_both
 async def test_decorated_appends_inside_each_other_may_share_one_gate(store):
     # To queue behind oneself would last until the deadline.
     gate = local_gate(by_id)
