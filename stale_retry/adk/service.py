@@ -144,17 +144,21 @@ class RetryingSessionService(BaseSessionService):
         return f"{type(self).__name__}({self.service!r})"
 
 
+_VERSION = [
+    name
+    for name in ("last_update_time", "_storage_update_marker")
+    if name in (*Session.model_fields, *Session.__private_attributes__)
+]
+
+
 async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
-    version = {name: getattr(session, name) for name in _VERSION if hasattr(session, name)}
+    version = [getattr(session, name) for name in _VERSION]
     try:
         return await service.append_event(session=session, event=event)
     except BaseException as error:
         # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
         # session would pass for current without the event; with the old version its next append reloads it.
-        if not is_stale_session_error(error) and all(other is not event for other in session.events[-1:]):
-            for name, value in version.items():
+        if not is_stale_session_error(error) and not any(other is event for other in session.events[-1:]):
+            for name, value in zip(_VERSION, version, strict=True):
                 setattr(session, name, value)
         raise
-
-
-_VERSION = ("last_update_time", "_storage_update_marker")

@@ -95,6 +95,7 @@ class Proxy:
         upstream: the server's own URL.
         at: what is struck, a client's "commit" or the server's "answer" to it.
         fault: does it, and passes the message on if it is to be passed on.
+        armed: whether commits are counted and struck.
         strikes: commits struck so far.
     """
 
@@ -104,6 +105,7 @@ class Proxy:
         self.upstream = upstream
         self.at = at
         self.fault = fault
+        self.armed = False
         self.strikes = 0
         self._directory = directory
         self._every = every
@@ -118,8 +120,8 @@ class Proxy:
 
     def is_due(self) -> bool:
         """Whether this commit is one to strike."""
-        self._commits += 1
-        due = self._commits % self._every == 0 and self.strikes < self._times
+        self._commits += self.armed
+        due = self.armed and self._commits % self._every == 0 and self.strikes < self._times
         self.strikes += due
         return due
 

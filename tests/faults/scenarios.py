@@ -48,7 +48,7 @@ class Bench:
     @asynccontextmanager
     async def behind_proxy(
         self, at: Literal["commit", "answer"], fault: proxy.Fault, *, every: int, times: int
-    ) -> AsyncIterator[Store]:
+    ) -> AsyncIterator[tuple[Store, Proxy]]:
         store = self.on_postgres()
         await new_session(store)
         async with proxy.connection(self.postgres.url) as admin:
@@ -56,7 +56,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="stale-retry-proxy-") as directory:
             Path(directory).chmod(0o755)
             async with Proxy(Path(directory), self.postgres.url, at, fault, every=every, times=times) as between:
-                yield Store("postgres", between.url, store.engine)
+                yield Store("postgres", between.url, store.engine), between
                 assert between.strikes, "the fault never struck"
 
 
@@ -77,10 +77,16 @@ class Scenario:
     keeps_state: bool = True
 
 
+@asynccontextmanager
+async def armed(between: Proxy) -> AsyncIterator[None]:
+    between.armed = True
+    yield
+
+
 def at_commits(at: Literal["commit", "answer"], fault: proxy.Fault, *, times: int | None = None) -> Any:
     async def play(bench: Bench, strategy: str) -> Report:
-        async with bench.behind_proxy(at, fault, every=4, times=times or bench.strength) as through:
-            return await bench.run(strategy, bench.on_postgres(), through=through)
+        async with bench.behind_proxy(at, fault, every=4, times=times or bench.strength) as (through, between):
+            return await bench.run(strategy, bench.on_postgres(), through=through, before=lambda _: armed(between))
 
     return play
 
@@ -165,5 +171,5 @@ SCENARIOS = {
         at_commits("answer", strikes.kill_client_after, times=1),
         ("resend", "twice"),
     ),
-    "writers_killed": Scenario("writers killed at random", writers_killed, ("bare", "lost")),
+    "writers_killed": Scenario("writers killed at random", writers_killed, ("forget", "lost")),
 }

@@ -8,7 +8,10 @@ import os
 import random
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
 
 from .crew import until
 from .proxy import Link, PassOn
@@ -22,8 +25,8 @@ def terminate_all_backends(postgres: Postgres, times: int) -> Fault:
     async def fault(scene: Scene) -> None:
         admin = await postgres.connect()
         try:
-            for time in range(1, times + 1):
-                await scene.until_answered(time * scene.expected // (times + 1))
+            for strike in range(1, times + 1):
+                await scene.until_answered(strike * scene.expected // (times + 1))
                 await admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -38,8 +41,8 @@ def restart_server(postgres: Postgres, times: int) -> Fault:
     """Stop the server in the middle; start it again when someone has found it down."""
 
     async def fault(scene: Scene) -> None:
-        for time in range(1, times + 1):
-            await scene.until_answered(time * scene.expected // (times + 1))
+        for strike in range(1, times + 1):
+            await scene.until_answered(strike * scene.expected // (times + 1))
             await asyncio.to_thread(postgres.server.stop)
             in_vain = scene.count("refused", "unread")
             try:
@@ -60,8 +63,8 @@ def kill_writers(times: int, seed: int) -> Fault:
 
     async def fault(scene: Scene) -> None:
         chance = random.Random(seed)
-        for time in range(1, times + 1):
-            await scene.until_answered(time * scene.expected // (times + 2) + chance.randrange(3))
+        for strike in range(1, times + 1):
+            await scene.until_answered(strike * scene.expected // (times + 2) + chance.randrange(3))
             victim = chance.choice(scene.workers)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim.pid, signal.SIGKILL)
@@ -80,8 +83,7 @@ async def terminate_during(link: Link, pass_on: PassOn) -> None:
     async with link.admin() as admin:
         await admin.execute("SELECT pg_advisory_lock($1)", COMMIT_LOCK)
         pass_on()
-        while not await admin.fetchval(WAITS_FOR_LOCK, link.backend):
-            pass
+        await _until(admin, WAITS_FOR_LOCK, link.backend)
         await link.terminate_backend()
 
 
@@ -98,16 +100,22 @@ async def cut_during(link: Link, pass_on: PassOn) -> None:
     async with link.admin() as admin:
         await admin.execute("SELECT pg_advisory_lock($1)", COMMIT_LOCK)
         pass_on()
-        while not await admin.fetchval(WAITS_FOR_LOCK, link.backend):
-            pass
+        await _until(admin, WAITS_FOR_LOCK, link.backend)
         link.cut()
-        while not await admin.fetchval(OTHERS_WAIT_FOR_ITS_ROW, link.backend):
-            pass
+        with contextlib.suppress(TimeoutError):  # there may be nobody left to wait
+            await _until(admin, OTHERS_WAIT_FOR_ITS_ROW, link.backend, patience=10)
 
 
 async def kill_client_after(link: Link, pass_on: PassOn) -> None:
     """The writer's process is gone when the server has committed."""
     os.kill(int(link.name), signal.SIGKILL)
+
+
+async def _until(admin: asyncpg.Connection, query: str, *args: int, patience: float = 60) -> None:
+    give_up = time.monotonic() + patience
+    while not await admin.fetchval(query, *args):
+        if time.monotonic() > give_up:
+            raise TimeoutError(query)
 
 
 COMMIT_LOCK = 4751

@@ -83,13 +83,18 @@ def retrying(service: BaseSessionService, job: Job, **options: Any) -> Append:
     return lambda session, event: wrapped.append_event(session=session, event=event)
 
 
+def forget(service: BaseSessionService, job: Job) -> Append:
+    """The same, by a process that does not look after what an earlier one had sent when it was killed."""
+    return retrying(service, job)
+
+
 def documented(service: BaseSessionService, job: Job) -> Append:
     """This package with the documented line for everything that is not a conflict."""
     return retrying(service, job, on=retry_if_stale_session() | retry_if_transient())
 
 
 STRATEGIES: dict[str, Callable[[BaseSessionService, Job], Append]] = {
-    function.__name__: function for function in (bare, resend, retrying, documented)
+    function.__name__: function for function in (bare, resend, retrying, forget, documented)
 }
 
 
@@ -150,7 +155,7 @@ async def work(job: Job, started: Callable[[], Awaitable[Any]]) -> None:
 async def write(job: Job, writer: str, session: Session, append: Append, journal: Journal) -> None:
     done = set()
     if job.resume:
-        done = await resume(writer, session, append, journal, Path(job.journal), job.strategy == "resend")
+        done = await resume(job, writer, session, append, journal)
     for number in range(job.events):
         message = f"{writer} {number}"
         if message not in done:
@@ -168,21 +173,20 @@ async def send(session: Session, event: Event, append: Append, journal: Journal)
         journal.write("acknowledged", message, id)
 
 
-async def resume(
-    writer: str, session: Session, append: Append, journal: Journal, path: Path, under_a_new_id: bool
-) -> set[str]:
+async def resume(job: Job, writer: str, session: Session, append: Append, journal: Journal) -> set[str]:
     """Send again what was sent and never answered, unless its id is in the session; return what is done with."""
-    mine = [entry for entry in read(path) if entry.message.rpartition(" ")[0] == writer]
+    mine = [entry for entry in read(Path(job.journal)) if entry.message.rpartition(" ")[0] == writer]
     answered = {entry.message for entry in mine if entry.kind in ("acknowledged", "failed")}
     sent = {entry.message: entry.id for entry in mine if entry.kind == "sent"}
     stored = {event.id for event in session.events}
-    for message, id in sent.items():
-        if message in answered:
-            continue
-        if id in stored and not under_a_new_id:
-            journal.write("acknowledged", message, id)
-        else:
-            await send(session, make_event(message, None if under_a_new_id else id), append, journal)
+    for message in sent.keys() - answered:
+        if job.strategy == "resend":
+            await send(session, make_event(message), append, journal)
+        elif job.strategy != "forget":
+            if sent[message] in stored:
+                journal.write("acknowledged", message, sent[message])
+            else:
+                await send(session, make_event(message, sent[message]), append, journal)
     return set(sent)
 
 
