@@ -19,6 +19,7 @@ from ..detection import is_stale_session_error
 from ..gate import local_gate
 from . import interleaving as _interleaving
 from ._changes import Changes
+from ._traffic import session_key
 from ._window import TICK, newest
 from .interleaving import Interleaving
 from .refresh import RefreshMode, reader
@@ -55,7 +56,7 @@ def retry_on_stale_session(
     session = options.get("session", "session")
     hooks = _options.functions("on_conflict", options.pop("on_conflict", None), (), "a function of the conflict")
     on = _options.retry_strategy("on", options.pop("on", is_stale_session_error))
-    defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(_session_key), "name": "append_event"}
+    defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(session_key), "name": "append_event"}
     return StaleSessionRetrying(
         reader(refresh),
         **{
@@ -69,10 +70,6 @@ def retry_on_stale_session(
             ),
         },
     )
-
-
-def _session_key(session: Session) -> tuple[str, str, str]:
-    return session.app_name, session.user_id, session.id
 
 
 class _is_not_a_compaction(retry_base):

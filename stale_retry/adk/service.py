@@ -12,6 +12,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 
 from ..detection import is_stale_session_error
 from ._policy import retry_on_stale_session
+from ._traffic import Traffic
 from ._window import remember_loaded
 from .interleaving import Interleaving
 from .refresh import RefreshMode
@@ -53,10 +54,12 @@ class RetryingSessionService(BaseSessionService):
             raise TypeError("service is a RetryingSessionService already; wrap its .service to change the options")
         if not isinstance(service, BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
+        traffic = Traffic()
+        options.setdefault("gate", traffic.gate)
         options.setdefault("name", f"{type(service).__name__}.append_event")
         self.service = service
         self.retrying = retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
-        self._append = self.retrying(_append)
+        self._append = self.retrying(traffic.append)
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append the event, retrying as long as the session is stale.

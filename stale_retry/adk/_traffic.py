@@ -1,0 +1,62 @@
+"""Appends that are on their way, so that nobody reads a session back while another is just storing to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+from anyio.lowlevel import current_token
+from google.adk.events import Event
+from google.adk.sessions import BaseSessionService, Session
+
+from ..gate import local_gate
+
+PATIENCE = 0.5
+"""Seconds that a retry lets others finish: what it would read meanwhile is stale before it is used."""
+
+
+def session_key(session: Session) -> tuple[str, str, str]:
+    return session.app_name, session.user_id, session.id
+
+
+Place = tuple[object, tuple[str, str, str]]
+
+
+def _place(session: Session) -> Place:
+    # Each event loop touches its own entries only, so no lock guards the dictionaries.
+    return current_token(), session_key(session)
+
+
+class Traffic:
+    """The appends of one service in this process, and the gate that retries take turns in."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Place, int] = {}
+        self._quiet: dict[Place, anyio.Event] = {}
+        self._queue = local_gate(session_key)
+
+    async def append(self, service: BaseSessionService, session: Session, event: Event) -> Event:
+        place = _place(session)
+        self._under_way[place] = self._under_way.get(place, 0) + 1
+        try:
+            return await service.append_event(session=session, event=event)
+        finally:
+            self._under_way[place] -= 1
+            if not self._under_way[place]:
+                del self._under_way[place]
+                if place in self._quiet:
+                    self._quiet.pop(place).set()
+
+    def gate(self, session: Session) -> AbstractAsyncContextManager[None]:
+        """Contenders of one session take turns, each when no append to it is under way."""
+        return self._turn(session)
+
+    @asynccontextmanager
+    async def _turn(self, session: Session) -> AsyncIterator[None]:
+        place = _place(session)
+        async with self._queue(session):
+            with anyio.move_on_after(PATIENCE):
+                while place in self._under_way:
+                    await self._quiet.setdefault(place, anyio.Event()).wait()
+            yield
