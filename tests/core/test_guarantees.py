@@ -211,6 +211,7 @@ async def test_session_and_event_are_freed_without_a_garbage_collection(way, end
     calls = 0
     with without_the_collector():
         session, event = await once()
+        await anyio.lowlevel.checkpoint()  # trio keeps the frames around a sleep until it next switches tasks
         assert session() is None
         assert event() is None
 
@@ -606,6 +607,7 @@ async def test_a_native_cancellation_propagates(where):
     assert task.cancelled()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task of Python 3.10 does not count its cancellations")
 @pytest.mark.parametrize("first", ["deadline", "cancellation"])
 def test_a_native_cancellation_at_the_very_instant_of_the_deadline_is_not_swallowed(first):
     async def refresh(session):
