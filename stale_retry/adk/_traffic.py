@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio.lowlevel import current_token
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 
-from ..gate import local_gate
+from .._options import Refresh
 
 PATIENCE = 0.5
 """Seconds that a retry lets others finish: what it would read meanwhile is stale before it is used."""
@@ -29,12 +28,11 @@ def _place(session: Session) -> Place:
 
 
 class Traffic:
-    """The appends of one service in this process, and the gate that retries take turns in."""
+    """The appends through one service in this process."""
 
     def __init__(self) -> None:
         self._under_way: dict[Place, int] = {}
         self._quiet: dict[Place, anyio.Event] = {}
-        self._queue = local_gate(session_key)
 
     async def append(self, service: BaseSessionService, session: Session, event: Event) -> Event:
         place = _place(session)
@@ -48,15 +46,17 @@ class Traffic:
                 if place in self._quiet:
                     self._quiet.pop(place).set()
 
-    def gate(self, session: Session) -> AbstractAsyncContextManager[None]:
-        """Contenders of one session take turns, each when no append to it is under way."""
-        return self._turn(session)
+    def when_quiet(self, refresh: Refresh) -> Refresh:
+        """The same refresh hook, which waits until no append to the session is under way."""
 
-    @asynccontextmanager
-    async def _turn(self, session: Session) -> AsyncIterator[None]:
+        async def refresh_when_quiet(service: BaseSessionService, session: Session) -> Any:
+            await self.quiet(session)
+            return await refresh(service, session)
+
+        return refresh_when_quiet
+
+    async def quiet(self, session: Session) -> None:
         place = _place(session)
-        async with self._queue(session):
-            with anyio.move_on_after(PATIENCE):
-                while place in self._under_way:
-                    await self._quiet.setdefault(place, anyio.Event()).wait()
-            yield
+        with anyio.move_on_after(PATIENCE):
+            while place in self._under_way:
+                await self._quiet.setdefault(place, anyio.Event()).wait()

@@ -54,11 +54,11 @@ class RetryingSessionService(BaseSessionService):
             raise TypeError("service is a RetryingSessionService already; wrap its .service to change the options")
         if not isinstance(service, BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
-        traffic = Traffic()
-        options.setdefault("gate", traffic.gate)
         options.setdefault("name", f"{type(service).__name__}.append_event")
         self.service = service
-        self.retrying = retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
+        traffic = Traffic()
+        policy = retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
+        self.retrying = policy.replace(refresh=traffic.when_quiet(policy.refresh))
         self._append = self.retrying(traffic.append)
 
     async def append_event(self, session: Session, event: Event) -> Event:

@@ -27,29 +27,33 @@ def under_way(traffic, session):
     return asyncio.create_task(traffic.append(Slow(), session, event("first attempt")))
 
 
-async def entered_after(traffic, session):
+async def read_after(traffic, session):
+    """The seconds until a refresh reads."""
     began = asyncio.get_running_loop().time()
-    async with traffic.gate(session):
+
+    async def refresh(service, session):
         return round(asyncio.get_running_loop().time() - began, 3)
+
+    return await traffic.when_quiet(refresh)(Slow(), session)
 
 
 @pytest.mark.asyncio
 @pytest.mark.looptime
-async def test_a_turn_begins_when_no_append_is_under_way():
+async def test_a_session_is_read_back_when_no_append_to_it_is_under_way():
     traffic = Traffic()
     append = under_way(traffic, SESSION)
     await asyncio.sleep(1.0 - PATIENCE / 2)
-    assert await entered_after(traffic, SESSION) == PATIENCE / 2
+    assert await read_after(traffic, SESSION) == PATIENCE / 2
     await append
 
 
 @pytest.mark.asyncio
 @pytest.mark.looptime
-async def test_a_turn_waits_for_appends_no_longer_than_its_patience():
+async def test_appends_are_waited_for_no_longer_than_the_patience():
     traffic = Traffic()
     append = under_way(traffic, SESSION)
     await asyncio.sleep(0)
-    assert await entered_after(traffic, SESSION) == PATIENCE
+    assert await read_after(traffic, SESSION) == PATIENCE
     await append
 
 
@@ -59,23 +63,8 @@ async def test_appends_to_another_session_are_not_waited_for():
     traffic = Traffic()
     append = under_way(traffic, OTHER)
     await asyncio.sleep(0)
-    assert await entered_after(traffic, SESSION) == 0.0
+    assert await read_after(traffic, SESSION) == 0.0
     await append
-
-
-@pytest.mark.asyncio
-@pytest.mark.looptime
-async def test_turns_are_taken_one_after_the_other():
-    traffic, order = Traffic(), []
-
-    async def take(name):
-        async with traffic.gate(SESSION):
-            order.append(f"{name} in")
-            await asyncio.sleep(1.0)
-            order.append(f"{name} out")
-
-    await asyncio.gather(take("a"), take("b"))
-    assert order == ["a in", "a out", "b in", "b out"]
 
 
 @pytest.mark.asyncio
@@ -84,12 +73,12 @@ async def test_nothing_is_kept_of_appends_that_are_over_or_cancelled():
     traffic = Traffic()
     append = under_way(traffic, SESSION)
     await asyncio.sleep(0)
-    waiting = asyncio.create_task(entered_after(traffic, SESSION))
+    waiting = asyncio.create_task(read_after(traffic, SESSION))
     await asyncio.sleep(0.1)
     waiting.cancel()
     append.cancel()
     await asyncio.wait([append, waiting])
-    assert (traffic._under_way, traffic._quiet, len(traffic._queue)) == ({}, {}, 0)
+    assert (traffic._under_way, traffic._quiet) == ({}, {})
 
 
 @pytest.mark.asyncio
