@@ -3,7 +3,7 @@
 from importlib.metadata import version as installed_version
 
 project = "stale-retry"
-author = copyright = "the stale-retry developers"
+author = "the stale-retry developers"
 version = release = installed_version("stale-retry")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

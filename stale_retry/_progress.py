@@ -180,8 +180,8 @@ class Progress:
                 if hasattr(cause, "add_note"):
                     cause.add_note(f"stale_retry: {facts}")
                 raise cause
-            message = f"{facts}. No attempt was acknowledged: reload the session and send the event again."
-            raise kind(message, attempts=attempts, elapsed=elapsed, last_error=last) from cause
+            advice = "No attempt was acknowledged: reload the session, and send the event again if it lacks it."
+            raise kind(f"{facts}. {advice}", attempts=attempts, elapsed=elapsed, last_error=last) from cause
         finally:
             del cause, last
 
