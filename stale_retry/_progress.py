@@ -32,6 +32,9 @@ _WHY: dict[Reason, str] = {
 }
 
 
+_WHAT_NOW: dict[Reason, str] = {"session_gone": "the event has nowhere to go until the session is created again"}
+
+
 class Progress:
     """Belongs to one call.
 
@@ -180,8 +183,10 @@ class Progress:
                 if hasattr(cause, "add_note"):
                     cause.add_note(f"stale_retry: {facts}")
                 raise cause
-            advice = "No attempt was acknowledged: reload the session, and send the event again if it lacks it."
-            raise kind(f"{facts}. {advice}", attempts=attempts, elapsed=elapsed, last_error=last) from cause
+            advice = _WHAT_NOW.get(reason, "reload the session, and send the event again if it lacks it")
+            raise kind(
+                f"{facts}. No attempt was acknowledged: {advice}.", attempts=attempts, elapsed=elapsed, last_error=last
+            ) from cause
         finally:
             del cause, last
 

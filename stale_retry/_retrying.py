@@ -188,7 +188,7 @@ class StaleSessionRetrying:
     def attempts(self, receiver: Any, /, *leading: Any) -> Attempts[Any]: ...
 
     def attempts(self, *leading: Any) -> Attempts[Any]:
-        """Retry a block of code, in a runner's own loop:
+        """Retry a block of code, in a runner's own loop::
 
             async for attempt in retrying.attempts(session):
                 with attempt:

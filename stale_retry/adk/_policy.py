@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def retry_on_stale_session(
     *, refresh: RefreshMode = "incremental", interleaving: Interleaving = "allow", **options: Unpack[OptionsButRefresh]
 ) -> StaleSessionRetrying:
-    """The policy of `RetryingSessionService`, to decorate a session service's own `append_event` with:
+    """The policy of `RetryingSessionService`, to decorate a session service's own `append_event` with::
 
         class MyService(DatabaseSessionService):
             @retry_on_stale_session(deadline=30)
