@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ def session_key(session: Session) -> tuple[str, str, str]:
     return session.app_name, session.user_id, session.id
 
 
+Append = Callable[[BaseSessionService, Session, Event], Coroutine[Any, Any, Event]]
 Place = tuple[object, tuple[str, str, str]]
 
 
@@ -34,17 +36,22 @@ class Traffic:
         self._under_way: dict[Place, int] = {}
         self._quiet: dict[Place, anyio.Event] = {}
 
-    async def append(self, service: BaseSessionService, session: Session, event: Event) -> Event:
-        place = _place(session)
-        self._under_way[place] = self._under_way.get(place, 0) + 1
-        try:
-            return await service.append_event(session=session, event=event)
-        finally:
-            self._under_way[place] -= 1
-            if not self._under_way[place]:
-                del self._under_way[place]
-                if place in self._quiet:
-                    self._quiet.pop(place).set()
+    def noting(self, append: Append) -> Append:
+        """The same append, which is known to be under way while it is."""
+
+        async def noted(service: BaseSessionService, session: Session, event: Event) -> Event:
+            place = _place(session)
+            self._under_way[place] = self._under_way.get(place, 0) + 1
+            try:
+                return await append(service, session, event)
+            finally:
+                self._under_way[place] -= 1
+                if not self._under_way[place]:
+                    del self._under_way[place]
+                    if place in self._quiet:
+                        self._quiet.pop(place).set()
+
+        return noted
 
     def when_quiet(self, refresh: Refresh) -> Refresh:
         """The same refresh hook, which waits until no append to the session is under way."""

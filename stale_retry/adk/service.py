@@ -10,7 +10,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
-from ..detection import is_stale_session_error
+from ._append import append_whole
 from ._policy import retry_on_stale_session
 from ._traffic import Traffic
 from ._window import remember_loaded
@@ -59,7 +59,7 @@ class RetryingSessionService(BaseSessionService):
         traffic = Traffic()
         policy = retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
         self.retrying = policy.replace(refresh=traffic.when_quiet(policy.refresh))
-        self._append = self.retrying(traffic.append)
+        self._append = self.retrying(traffic.noting(append_whole))
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append the event, retrying as long as the session is stale.
@@ -145,23 +145,3 @@ class RetryingSessionService(BaseSessionService):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.service!r})"
-
-
-_VERSION = [
-    name
-    for name in ("last_update_time", "_storage_update_marker")
-    if name in (*Session.model_fields, *Session.__private_attributes__)
-]
-
-
-async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
-    version = [getattr(session, name) for name in _VERSION]
-    try:
-        return await service.append_event(session=session, event=event)
-    except BaseException as error:
-        # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
-        # session would pass for current without the event; with the old version its next append reloads it.
-        if not is_stale_session_error(error) and not any(other is event for other in session.events[-1:]):
-            for name, value in zip(_VERSION, version, strict=True):
-                setattr(session, name, value)
-        raise

@@ -15,16 +15,12 @@ SESSION = Session(id="session", app_name="app", user_id="user")
 OTHER = Session(id="other", app_name="app", user_id="user")
 
 
-class Slow:
-    """A service whose appends take a second."""
-
-    async def append_event(self, session, event):
-        await asyncio.sleep(1.0)
-        return event
+async def slow_append(service, session, event):
+    await asyncio.sleep(1.0)
 
 
 def under_way(traffic, session):
-    return asyncio.create_task(traffic.append(Slow(), session, event("first attempt")))
+    return asyncio.create_task(traffic.noting(slow_append)(None, session, None))
 
 
 async def read_after(traffic, session):
@@ -34,7 +30,7 @@ async def read_after(traffic, session):
     async def refresh(service, session):
         return round(asyncio.get_running_loop().time() - began, 3)
 
-    return await traffic.when_quiet(refresh)(Slow(), session)
+    return await traffic.when_quiet(refresh)(None, session)
 
 
 @pytest.mark.asyncio
