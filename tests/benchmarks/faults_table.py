@@ -48,7 +48,10 @@ async def faults(bench: Bench, runs: int, only: list[str]) -> None:
         for strategy in (scenario.bites[0], "documented"):
             reports = []
             for bench.seed in range(runs):
-                reports.append(await scenario.play(bench, strategy))
+                report = await scenario.play(bench, strategy)
+                assert not report.lost_in_silence, report
+                assert report.every_event_is_stored_once or strategy != "documented", report
+                reports.append(report)
             print(row(scenario.title, strategy, reports), flush=True)
 
 

@@ -47,9 +47,9 @@ async def test_nothing_is_lost_or_twice_however_long_it_goes_on(bench):
         bench.seed = chance.randrange(2**32)
         bench.strength = chance.randint(1, 6)
         bench.size = {
-            "processes": chance.randint(2, 4),
-            "writers": chance.randint(1, 5),
-            "events": chance.randint(4, 20),
+            "processes": chance.randint(2, 4 if SOAK_MINUTES else 2),
+            "writers": chance.randint(1, 5 if SOAK_MINUTES else 2),
+            "events": chance.randint(4, 20 if SOAK_MINUTES else 6),
         }
         report = await SCENARIOS[name].play(bench, "documented")
         facts = f"seed {seed}, round {rounds}, {name}, {bench.size}: {report}"

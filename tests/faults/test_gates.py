@@ -6,7 +6,7 @@ import pytest
 
 from .crew import until
 from .journal import read
-from .strikes import let_go
+from .strikes import let_go, restart_server
 
 SHARED = ["advisory", "redis"]
 
@@ -46,4 +46,19 @@ async def test_a_gate_whose_holder_is_killed_lets_the_others_go_on(bench, crew, 
             yield
 
     report = await bench.run("retrying", bench.on_postgres(), gate=gate, before=held)
+    assert report.nothing_lost_nothing_twice, report
+
+
+@pytest.mark.asyncio
+async def test_a_gate_that_fails_fails_no_append(bench, tmp_path):
+    nowhere = ("redis", f"unix://{tmp_path}/nowhere")
+    report = await bench.run("retrying", bench.on_postgres(), gate=nowhere)
+    assert report.nothing_lost_nothing_twice, report
+    assert report.refused["StaleSessionError"], "nobody came to the gate"
+
+
+@pytest.mark.asyncio
+async def test_a_gate_on_the_server_that_restarts_fails_no_append(bench, postgres):
+    gate = ("advisory", postgres.url)
+    report = await bench.run("documented", bench.on_postgres(), gate=gate, fault=restart_server(postgres, 1))
     assert report.nothing_lost_nothing_twice, report
