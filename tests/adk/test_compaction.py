@@ -1,5 +1,7 @@
 """A compaction that is rejected, and the runner that asked for it."""
 
+import asyncio
+
 import pytest
 from google.adk.apps import App
 from google.adk.apps.app import EventsCompactionConfig
@@ -8,6 +10,7 @@ from google.adk.events import EventActions
 from google.adk.events.event_actions import EventCompaction
 from google.adk.runners import Runner
 
+from stale_retry import is_stale_session_error
 from stale_retry.adk import RetryingSessionService
 
 from .app import content, event, interrupt, load, pong_agent, texts, turn
@@ -40,15 +43,12 @@ async def test_a_summary_of_an_old_history_is_dropped_as_adk_drops_it(database):
     config = EventsCompactionConfig(summarizer=InterruptedSummarizer(database), compaction_interval=1, overlap_size=0)
     app = App(name="app", root_agent=pong_agent(), events_compaction_config=config)
     runner = Runner(app=app, session_service=RetryingSessionService(database))
-    if not DATABASE_REJECTS_STALE:
-        assert await turn(runner, "ping") == ["pong"]
-        return
-    if HAS_STALE_ERROR:
-        assert await turn(runner, "ping") == ["pong"]
-    else:
-        # These releases do not catch it: the turn ends with an error after its answer was stored.
-        with pytest.raises(ValueError):
-            await turn(runner, "ping")
+    (outcome,) = await asyncio.gather(turn(runner, "ping"), return_exceptions=True)
+    # Before 2.7 the runner does not catch it: the turn ends with an error after its answer was stored.
+    assert outcome == ["pong"] or (is_stale_session_error(outcome) and not HAS_STALE_ERROR)
     stored = await load(database)
-    assert texts(stored) == ["ping", "pong", "theirs"]
-    assert compactions(stored) == []
+    assert texts(stored)[:2] == ["ping", "pong"]
+    if DATABASE_REJECTS_STALE:
+        assert compactions(stored) == []
+    if HAS_STALE_ERROR:
+        assert texts(stored) == ["ping", "pong", "theirs"]
