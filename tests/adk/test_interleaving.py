@@ -71,6 +71,16 @@ async def test_a_background_write_of_state_is_itself_retried_behind_a_turn(stora
 
 
 @pytest.mark.parametrize("interleaving", STRICT)
+async def test_an_event_that_is_stored_already_is_settled_whatever_came_after_it(storage, interleaving):
+    session, mine = await load(storage), event("mine", invocation="1")
+    await storage.append_event(await load(storage), mine.model_copy(deep=True))
+    await interrupt(storage)
+    with no_waiting():
+        await RetryingSessionService(storage, interleaving=interleaving).append_event(session, mine)
+    assert texts(session) == ["mine", "theirs"] == texts(await load(storage))
+
+
+@pytest.mark.parametrize("interleaving", STRICT)
 async def test_a_compaction_in_between_does_not_end_a_turn(storage, interleaving):
     assert await append_after(storage, interleaving, compaction(), event("mine")) == ["mine"]
 

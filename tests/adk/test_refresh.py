@@ -171,6 +171,28 @@ async def test_of_a_quiet_session_only_what_is_new_and_the_event_before_it_are_r
     assert ids(session) == ids(await load(storage))
 
 
+async def test_a_session_that_was_refreshed_is_read_back_from_there_on(storage):
+    service = RetryingSessionService(storage)
+    session = await load(service)
+    until = await fill(storage, 5, seconds=2 * OVERLAP_SECONDS, until=session.last_update_time + 11 * OVERLAP_SECONDS)
+    await refresh_session(storage, session)
+    await interrupt(storage, timestamp=until)
+    counts = await reads_of_refresh(storage, session)
+    assert sum(counts) <= 2 or not EVENT_DATES_THE_SESSION
+    assert ids(session) == ids(await load(storage))
+
+
+async def test_what_a_session_appended_late_itself_is_put_where_storage_has_it(storage):
+    session = await load(storage)
+    until = time.time() + 10 * OVERLAP_SECONDS
+    for text, earlier in (("1", 500), ("3", 300), ("2", 400), ("4", 0)):
+        await storage.append_event(session, event(text, timestamp=until - earlier))
+    assert texts(session) == ["1", "3", "2", "4"]
+    await interrupt(storage, "5", timestamp=until + 1)
+    await refresh_session(storage, session)
+    assert texts(session) == ["1", "2", "3", "4", "5"] == texts(await load(storage))
+
+
 async def test_full_reads_everything_once(storage):
     until = await fill(storage, 5, seconds=2 * OVERLAP_SECONDS)
     session = await load(storage)
