@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from google.adk.sessions import InMemorySessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
@@ -230,3 +231,16 @@ async def test_a_service_that_ignores_what_is_asked_is_refreshed_too(sqlite_serv
     await interrupt(sqlite_service, timestamp=until)
     await refresh_session(sqlite_service, session)
     assert ids(session) == ids(await load(sqlite_service))
+
+
+async def test_an_answer_without_what_the_session_knows_of_that_time_is_not_trusted():
+    """InMemorySessionService stops at a late event and leaves out what was stored before it."""
+    service = InMemorySessionService()
+    await service.create_session(**KEY)
+    until = time.time()
+    await interrupt(service, "1", timestamp=until)
+    session = await load(service)
+    for text, later in (("2", 1), ("late", -10 * OVERLAP_SECONDS), ("3", 2)):
+        await interrupt(service, text, timestamp=until + later)
+    await refresh_session(service, session)
+    assert texts(session) == ["1", "2", "late", "3"]
