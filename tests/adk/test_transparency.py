@@ -1,11 +1,12 @@
 """Nobody notices the wrapper but the appends: everything else is the wrapped service's."""
 
+import asyncio
 import copy
 import inspect
 import logging
 
 import pytest
-from google.adk.sessions import BaseSessionService, InMemorySessionService
+from google.adk.sessions import BaseSessionService, InMemorySessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
@@ -171,6 +172,26 @@ async def test_turns_of_one_session_are_taken_and_those_of_another_are_not_waite
     with no_waiting():
         await service.append_event(session, event("mine"))
     assert (waiting, len(gate)) == ([1], 0)
+
+
+async def test_unless_told_otherwise_the_contenders_of_one_app_user_and_session_take_turns(sqlite_service):
+    gate = RetryingSessionService(sqlite_service).retrying.gate
+    one, same = [Session(id="session", app_name="app", user_id="user") for _ in range(2)]
+    others = [one.model_copy(update={name: "other"}) for name in ("id", "app_name", "user_id")]
+    waiting = asyncio.Event()
+
+    async def take_another_turn():
+        waiting.set()
+        async with gate(same):
+            pass
+
+    async with gate(one), gate(others[0]), gate(others[1]), gate(others[2]):
+        contender = asyncio.create_task(take_another_turn())
+        await waiting.wait()
+        assert len(gate) == 4
+        assert not contender.done()
+    await contender
+    assert len(gate) == 0
 
 
 async def test_a_conflict_hook_of_ones_own_sees_the_updated_session_and_may_change_the_event(storage):
