@@ -1,10 +1,8 @@
 """Retry appends that lost an optimistic-concurrency race, on the freshly reloaded session."""
 
 from ._context import limits
-from ._decorate import RetryingAppend
-from ._loop import Attempts
-from ._options import Options
-from ._retrying import StaleSessionRetrying, retry_on_stale_session
+from ._retrying import StaleSessionRetrying, retry_on_stale_session, retry_with
+from ._transaction import TransactionRetrying, retry_transaction
 from .backoff import (
     CLASSIC_SCHEDULE,
     additive_jitter,
@@ -15,39 +13,38 @@ from .backoff import (
     linear,
     proportional_jitter,
 )
-from .conflict import Conflict, Settled
-from .detection import is_stale_session_error, retry_if_stale_session
+from .conflict import Conflict
+from .detection import (
+    is_stale_session_error,
+    retry_if_stale_session,
+)
 from .errors import (
     AttemptsExhaustedError,
     DeadlineExceededError,
+    InDoubtError,
     SessionGoneError,
     SessionRefreshError,
     StaleSessionError,
     StaleSessionRetryError,
 )
-from .events import Observer, RetryEvent
-from .gate import Gate, LocalGate, local_gate
+from .events import RetryEvent
+from .gates.local import local_gate
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CLASSIC_SCHEDULE",
-    "Attempts",
     "AttemptsExhaustedError",
     "Conflict",
     "DeadlineExceededError",
-    "Gate",
-    "LocalGate",
-    "Observer",
-    "Options",
+    "InDoubtError",
     "RetryEvent",
-    "RetryingAppend",
     "SessionGoneError",
     "SessionRefreshError",
-    "Settled",
     "StaleSessionError",
     "StaleSessionRetryError",
     "StaleSessionRetrying",
+    "TransactionRetrying",
     "additive_jitter",
     "constant",
     "equal_jitter",
@@ -60,4 +57,6 @@ __all__ = [
     "proportional_jitter",
     "retry_if_stale_session",
     "retry_on_stale_session",
+    "retry_transaction",
+    "retry_with",
 ]

@@ -7,13 +7,16 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import BoundArguments, Parameter, Signature
+from inspect import Parameter, Signature
 from typing import Any
 
-from ._options import accepts, is_async
+from ._checks import accepts, is_async
+from ._types import Refresh
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,17 @@ class CallShape:
         session: the name of the parameter that carries the session.
         before: the names of the positional parameters before it.
         with_receivers: whether the refresh hook also takes what a bound method or a partial already holds.
+        takes_more: whether the append takes anything besides its leading arguments, an event above all.
     """
 
     signature: Signature
     session: str
     before: tuple[str, ...] = ()
     with_receivers: bool = False
+    takes_more: bool = True
 
     @classmethod
-    def of(cls, append: Callable[..., Any], session: str, refresh: Callable[..., Any]) -> CallShape:
+    def of(cls, append: Callable[..., Any], session: str, refresh: Refresh) -> CallShape:
         """Inspect an append.
 
         Raises:
@@ -41,8 +46,7 @@ class CallShape:
             ValueError: it has no parameter of that name.
         """
         name = name_of(append)
-        if not is_async(append):
-            raise TypeError(f"an append must be a coroutine function (async def); {name} is not")
+        refuse_plain_function(append)
         signature = inspect.signature(append)
         parameters = signature.parameters
         if session not in parameters or parameters[session].kind in _VARIADIC:
@@ -53,83 +57,157 @@ class CallShape:
             )
         names = list(parameters)
         before = tuple(n for n in names[: names.index(session)] if parameters[n].kind in _POSITIONAL)
-        if accepts(refresh, len(before) + 1):
-            return cls(signature, session, before)
-        receivers = _receivers(append)
-        if receivers and accepts(refresh, len(receivers) + len(before) + 1):
-            return cls(signature, session, before, with_receivers=True)
+        bound = _receivers(append)
+        takes_more = len(parameters) > len(before) + 1 or isinstance(append, functools.partial)
+        for receivers in ((), bound) if bound else ((),):
+            position = len(receivers) + len(before)
+            if accepts(refresh, position + 1):
+                _refuse_session_elsewhere(refresh, session, position, name)
+                return cls(signature, session, before, bool(receivers), takes_more)
         raise TypeError(
             f"refresh must take the leading arguments of {name}, up to and including the session, as "
             f"refresh({', '.join((*before, session))}); {name_of(refresh)}{inspect.signature(refresh)} cannot"
         )
 
+    @functools.cached_property
+    def position(self) -> int | None:
+        """Where the session stands among the positional arguments; None where it comes by keyword only."""
+        if self.signature.parameters[self.session].kind in _POSITIONAL:
+            return len(self.before)
+        return None
+
+    def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The session of a call.
+
+        Raises:
+            KeyError: there is none, so it is a wrong call.
+        """
+        position = self.position
+        if position is not None and position < len(args):
+            return args[position]
+        if self.session in kwargs:
+            return kwargs[self.session]
+        default = self.signature.parameters[self.session].default
+        if default is Parameter.empty:
+            raise KeyError(self.session)
+        return default
+
     def bind(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return Call(self, bound, _receivers(append) if self.with_receivers else (), (args, kwargs))
+        return Call(append, self, args, kwargs)
 
 
 class Call:
-    """One call of an append: the arguments of its coming attempt, by name, free to change.
+    """One call of an append: what the caller gave, in which the session and what a hook changes are replaced.
 
     Attributes:
-        given: the arguments that the caller gave, by position and by keyword.
+        append: what is called.
+        args, kwargs: the arguments of the coming attempt, each where the caller put it.
     """
 
-    __slots__ = ("_bound", "_receivers", "_shape", "given")
+    __slots__ = ("_arguments", "_receivers", "_shape", "append", "args", "kwargs")
 
     def __init__(
         self,
+        append: Callable[..., Any],
         shape: CallShape,
-        bound: BoundArguments,
-        receivers: tuple[Any, ...],
-        given: tuple[tuple[Any, ...], Mapping[str, Any]],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        receivers: tuple[Any, ...] | None = None,
     ) -> None:
-        self.given = given
+        self.append = append
+        self.args = args
+        self.kwargs = kwargs
         self._shape = shape
-        self._bound = bound
+        if receivers is None:
+            receivers = _receivers(append) if shape.with_receivers else ()
         self._receivers = receivers
-
-    @classmethod
-    def of_block(cls, name: str, receivers: tuple[Any, ...], session: Any) -> Call:
-        """A block of code: it has no signature, only a session."""
-        shape = _block_shape(name)
-        bound = BoundArguments(shape.signature, {name: session})
-        return cls(shape, bound, receivers, given=((*receivers, session), {}))
+        self._arguments: dict[str, Any] = {}
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        return self._bound.arguments
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        return self._bound.args
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        return self._bound.kwargs
+    def is_a_save(self) -> bool:
+        """Whether the event can only be inside the session, because the append takes nothing else."""
+        return not self._shape.takes_more
 
     @property
     def session(self) -> Any:
-        return self._bound.arguments[self._shape.session]
+        return self._shape.session_of(self.args, self.kwargs)
 
     @session.setter
     def session(self, session: Any) -> None:
-        self._bound.arguments[self._shape.session] = session
+        self._replace({self._shape.session: session})
 
     @property
     def leading(self) -> tuple[Any, ...]:
-        """The positional arguments up to and including the session."""
-        return (*self._receivers, *(self._bound.arguments[name] for name in self._shape.before), self.session)
+        """The positional arguments up to and including the session, for the refresh hook."""
+        shape, receivers = self._shape, self._receivers
+        position = shape.position
+        if position is not None and position < len(self.args):
+            return (*receivers, *self.args[: position + 1])
+        arguments = self._bound()
+        return (*receivers, *(arguments[name] for name in shape.before), arguments[shape.session])
 
-    def refuse_new_arguments(self) -> None:
-        """Raises:
-        TypeError: a conflict hook added an argument that the append does not have.
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the coming attempt by name, defaults included; `take_over` makes changes count."""
+        self._arguments = self._bound()
+        return {**self._arguments, **{name: dict(self._arguments[name]) for name in self._variadic_keywords()}}
+
+    def take_over(self, arguments: dict[str, Any]) -> None:
+        """Put what a hook changed into the call.
+
+        Raises:
+            TypeError: an argument was added that the append does not have.
         """
         parameters = self._shape.signature.parameters
-        for name in self._bound.arguments:
+        for name in arguments:
             if name not in parameters:
                 raise TypeError(f"conflict.arguments has no {name!r}; there are {', '.join(parameters)}")
+        before = self._arguments
+        changed = {name: value for name, value in arguments.items() if name not in before or before[name] is not value}
+        if len(arguments) < len(before) or any(parameters[n].kind is Parameter.VAR_POSITIONAL for n in changed):
+            self._rebuild(arguments)
+        else:
+            self._replace(changed)
+
+    def _replace(self, changed: Mapping[str, Any]) -> None:
+        args, kwargs = list(self.args), dict(self.kwargs)
+        for position, (name, parameter) in enumerate(self._shape.signature.parameters.items()):
+            if name not in changed:
+                continue
+            if parameter.kind is Parameter.VAR_KEYWORD:
+                named = self._shape.signature.parameters
+                kwargs = {**{key: value for key, value in kwargs.items() if key in named}, **changed[name]}
+            elif parameter.kind in _POSITIONAL and position < len(args):
+                args[position] = changed[name]
+            elif parameter.kind is Parameter.POSITIONAL_ONLY:
+                return self._rebuild({**self._bound(), **changed})
+            else:
+                kwargs[name] = changed[name]
+        self.args, self.kwargs = tuple(args), kwargs
+        return None
+
+    def _rebuild(self, arguments: dict[str, Any]) -> None:
+        """The plain way, which forgets what came by keyword."""
+        bound = inspect.BoundArguments(self._shape.signature, arguments)
+        self.args, self.kwargs = bound.args, bound.kwargs
+
+    def _variadic_keywords(self) -> list[str]:
+        return [n for n, p in self._shape.signature.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
+
+    def _bound(self) -> dict[str, Any]:
+        bound = self._shape.signature.bind(*self.args, **self.kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+
+def refuse_plain_function(function: Any) -> None:
+    """Raises:
+    TypeError: it is not a coroutine function.
+    """
+    if not is_async(function):
+        raise TypeError(
+            f"an append must be a coroutine function (async def); {name_of(function)} is not. "
+            f"A function that blocks can be awaited in a thread: asyncio.to_thread"
+        )
 
 
 def name_of(function: Any) -> str:
@@ -140,6 +218,19 @@ def name_of(function: Any) -> str:
     return name
 
 
+def _refuse_session_elsewhere(refresh: Refresh, session: str, position: int, name: str) -> None:
+    try:
+        names = list(inspect.signature(refresh).parameters)
+    except (TypeError, ValueError):
+        return
+    if session in names and names.index(session) != position:
+        raise TypeError(
+            f"refresh would get the session as its argument number {position + 1}, because it is called with the "
+            f"leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has {session!r} as "
+            f"number {names.index(session) + 1}"
+        )
+
+
 def _receivers(append: Any) -> tuple[Any, ...]:
     if isinstance(append, functools.partial):
         return (*_receivers(append.func), *append.args)
@@ -148,6 +239,10 @@ def _receivers(append: Any) -> tuple[Any, ...]:
     return ()
 
 
-@functools.lru_cache
-def _block_shape(session: str) -> CallShape:
+def block_shape(session: str) -> CallShape:
+    """A block of code has no signature, only a session and what the refresh hook takes before it."""
     return CallShape(Signature([Parameter(session, Parameter.POSITIONAL_OR_KEYWORD)]), session)
+
+
+async def block() -> None:
+    """Stands for a block of code where an append is asked for: tenacity's strategies read its name."""

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from . import _options
-from ._options import Seconds
-
-if TYPE_CHECKING:
-    from .testing import no_waiting
+from . import _checks
+from ._types import Observer, Seconds
 
 
 @dataclass(frozen=True)
@@ -23,8 +19,8 @@ class _Limits:
 _NO_LIMITS = _Limits()
 _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMITS)
 
-recorders: ContextVar[tuple[no_waiting, ...]] = ContextVar("stale_retry.no_waiting", default=())
-"""The `stale_retry.testing.no_waiting` blocks around this call, outermost first. Waits are instant if there is one."""
+recorders: ContextVar[tuple[Observer, ...]] = ContextVar("stale_retry.recorders", default=())
+"""Who else is told every event in this context, outermost first. Waits are instant if there is one."""
 
 
 class limits:
@@ -47,8 +43,8 @@ class limits:
     # it would be left before the coroutine runs.
 
     def __init__(self, *, max_attempts: int | None = None, deadline: Seconds | None = None) -> None:
-        self._max_attempts = _options.attempts("max_attempts", max_attempts)
-        self._deadline = _options.seconds("deadline", deadline)
+        self._max_attempts = _checks.is_count("max_attempts", max_attempts)
+        self._deadline = _checks.as_seconds("deadline", deadline)
         if deadline is not None and self._deadline is None:
             raise ValueError("deadline must be finite: limits changes the policy's deadline, it cannot lift it")
 

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TypedDict
 
 from tenacity import wait_exponential, wait_fixed, wait_incrementing
 from tenacity.wait import wait_base
 
-if TYPE_CHECKING:
-    from ._options import OptionsButRefresh
-
-Jitter = Callable[[float], float]
-"""Takes the backoff's delay and returns the delay to wait, both in seconds."""
+from ._types import Jitter
 
 
 def linear(step: float, *, max: float | None = None) -> wait_base:
@@ -115,7 +110,14 @@ def _seconds(option: str, value: float) -> float:
     return float(value)
 
 
-CLASSIC_SCHEDULE: OptionsButRefresh = {"backoff": linear(0.5), "jitter": None, "max_attempts": 6, "deadline": 90.0}
+class _Schedule(TypedDict):
+    backoff: wait_base
+    jitter: Jitter | None
+    max_attempts: int | None
+    deadline: float | None
+
+
+CLASSIC_SCHEDULE: _Schedule = {"backoff": linear(0.5), "jitter": None, "max_attempts": 6, "deadline": 90.0}
 """The schedule first proposed for google-adk: 5 retries after 0.5, 1, 1.5, 2 and 2.5 s, 90 s in all, no jitter.
 
 For comparison and for those who need just that: `retry_on_stale_session(refresh, **CLASSIC_SCHEDULE)`. Under

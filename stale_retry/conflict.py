@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,14 +20,15 @@ class Conflict(Generic[S]):
     """Handed to `on_conflict` after each refresh, before the next attempt.
 
     Attributes:
-        error: the error of the rejected attempt.
+        error: the error of the failed attempt. An append that waited for its place at a local gate is refreshed before
+            its first attempt; the error is a `StaleSessionError` of ours then, and `attempt` is 0.
         stale: the session that attempt went through. The same object as `fresh` where the refresh hook updates it
             in place.
         fresh: the session that the refresh hook returned.
         attempt: attempts made so far, the first included.
         elapsed: seconds since the call's entry.
-        arguments: name to value of the coming call, the fresh session included. Changing an entry changes the
-            call: that is how an event is rebased.
+        arguments: name to value of the coming call, the fresh session and defaults included. Changing an entry
+            changes the call: that is how an event is rebased.
     """
 
     error: Exception
@@ -44,7 +44,3 @@ class Conflict(Generic[S]):
         For an event that the fresh session already has: a commit whose acknowledgement was lost.
         """
         return Settled(result)
-
-
-ConflictHook = Callable[[Conflict[Any]], Awaitable[Settled | None] | Settled | None]
-"""Async or plain. Returns None to go on or `conflict.settle(result)` to end the call; raises to abort it."""

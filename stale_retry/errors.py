@@ -1,13 +1,11 @@
-"""What a caller can catch: the rejection, and the four ways a retried append ends without being stored."""
+"""What a caller can catch: the rejection, and the five ways in which a retried append gives up."""
 
 from __future__ import annotations
 
-import functools
-import sys
+import pickle
 from typing import Any
 
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
+from .events import Reason
 
 
 class StaleSessionError(ValueError):
@@ -18,28 +16,42 @@ class StaleSessionError(ValueError):
     """
 
 
-class StaleSessionRetryError(StaleSessionError):
-    """Raised when a decorated append gives up. The event was not stored by any attempt that was answered.
+class _GaveUp:
+    """What every error of giving up tells."""
+
+    in_doubt = False
+
+    def __init__(
+        self, message: str, *, attempts: int, elapsed: float, last_error: BaseException, reason: Reason = "aborted"
+    ) -> None:
+        super().__init__(message)  # type: ignore[call-arg]  # of the exception class beside it
+        self.attempts = attempts
+        self.elapsed = elapsed
+        self.last_error = last_error
+        self.reason: Reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {
+            "attempts": self.attempts,
+            "elapsed": self.elapsed,
+            "last_error": _that_can_be_pickled(self.last_error),
+            "reason": self.reason,
+        }
+        return _rebuild, (type(self), self.args, facts)  # type: ignore[attr-defined]
+
+
+class StaleSessionRetryError(_GaveUp, StaleSessionError):
+    """Raised when a retried append gives up. The event is not stored: every attempt was rejected.
 
     It never counts as stale itself, so an outer decorated call does not retry what an inner one gave up on.
 
     Attributes:
         attempts: calls of the append that were made, the first included.
         elapsed: seconds from the call's entry until it gave up.
-        last_error: the error of the last rejected attempt.
+        last_error: the error of the last failed attempt; a `TimeoutError` where there was none.
+        reason: why, as `RetryEvent.reason` has it.
+        in_doubt: False.
     """
-
-    def __init__(self, message: str, *, attempts: int, elapsed: float, last_error: BaseException) -> None:
-        super().__init__(message)
-        self.attempts = attempts
-        self.elapsed = elapsed
-        self.last_error = last_error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        rebuild = functools.partial(
-            type(self), attempts=self.attempts, elapsed=self.elapsed, last_error=self.last_error
-        )
-        return rebuild, self.args
 
 
 class AttemptsExhaustedError(StaleSessionRetryError):
@@ -48,7 +60,7 @@ class AttemptsExhaustedError(StaleSessionRetryError):
 
 class DeadlineExceededError(StaleSessionRetryError):
     """Raised when the next wait would end past the deadline, or gate, refresh and conflict hook did not finish
-    before it.
+    before it. With 0 attempts it passed while the append waited for its place at a local gate.
     """
 
 
@@ -60,51 +72,30 @@ class SessionRefreshError(StaleSessionRetryError):
     """Raised from the refresh hook's error when the session could not be reloaded."""
 
 
-def chain(raised: BaseException, stale: BaseException) -> None:
-    """Make `stale` reachable from `raised`, at the end of whatever chain it already carries."""
-    known = {id(error) for error in _chain_of(stale)}
-    for tail in _chain_of(raised):
-        if id(tail) in known:
-            return
-    tail.__cause__ = stale
+class InDoubtError(_GaveUp, Exception):
+    """Raised when a retried append gives up after an attempt that `in_doubt` accepted. The event may be stored.
+
+    It is no `StaleSessionError`, so that nobody takes "may be stored" for "not stored": look into the store before
+    the event is sent again.
+
+    Attributes:
+        attempts, elapsed, last_error, reason: as on `StaleSessionRetryError`.
+        in_doubt: True.
+    """
+
+    in_doubt = True
 
 
-def _chain_of(error: BaseException) -> list[BaseException]:
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and all(link is not seen for seen in links):
-        links.append(link)
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return links
-
-
-def apart_from(error: BaseException, *others: BaseException | None) -> BaseException:
-    """`error`, which nobody else will see, cut off from `others` so that a log of it does not quote them."""
-    for link in _chain_of(error):
-        for other in others:
-            if other is not None and link.__cause__ is other:
-                link.__cause__ = None
-            if link.__context__ is other:
-                link.__context__ = None
+def _rebuild(kind: type[Any], args: tuple[Any, ...], facts: dict[str, Any]) -> BaseException:
+    error: BaseException = kind(*args, **facts)
+    error.__cause__ = facts["last_error"]
     return error
 
 
-_GAVE_UP_AT = "__stale_retry_gave_up_at__"
-
-
-def mark_given_up(error: BaseException, at: float) -> None:
-    """Remember on a store's own error that a decorated call gave up with it, at that time on the monotonic clock."""
-    BaseException.__setattr__(error, _GAVE_UP_AT, at)  # an exception class may be frozen
-
-
-def gave_up_since(began: float, error: BaseException | None) -> bool:
-    """Whether a decorated call inside the attempt that began then gave up with this error, or with one in this group.
-
-    A time and not a flag, because a store may raise one and the same error object again.
-    """
-    if isinstance(error, BaseExceptionGroup):
-        return any(gave_up_since(began, inner) for inner in error.exceptions)
-    if isinstance(error, StaleSessionRetryError):
-        return True
-    at: float | None = getattr(error, _GAVE_UP_AT, None)
-    return at is not None and at >= began
+def _that_can_be_pickled(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    except Exception:
+        # An exception class with an __init__ of its own often cannot be, and would take the whole answer with it.
+        return RuntimeError(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+    return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,16 +15,18 @@ class RetryEvent:
     argument.
 
     Attributes:
-        kind: "retrying" when a retry is scheduled, "recovered" when an append that was stale is stored or settled,
+        kind: "retrying" when a retry is scheduled, "recovered" when an append that had failed is stored or settled,
             "gave_up" when it ends without. An append that succeeds at once, is cancelled, or raises an error that is
-            not stale reports nothing at that point.
+            not to be retried reports nothing at that point.
         name: the append's name.
         attempt: attempts made so far, the first included.
         wait: seconds until the next attempt, only for "retrying".
         elapsed: seconds since the call's entry.
-        error: the last stale error, or what a hook raised.
+        error: the last failed attempt's error, or what a hook raised.
         reason: why, only for "gave_up": "max_attempts", "stop", "deadline", "session_gone", "refresh_failed",
             "gate_failed", or "aborted" (the conflict hook raised).
+        in_doubt: whether the event may be stored by an attempt that was not answered.
+        queued: seconds spent waiting at gates so far.
     """
 
     kind: Kind
@@ -35,6 +36,8 @@ class RetryEvent:
     elapsed: float
     error: BaseException | None
     reason: Reason | None = None
+    in_doubt: bool = False
+    queued: float = 0.0
 
     @property
     def error_type(self) -> str | None:
@@ -45,7 +48,3 @@ class RetryEvent:
             return None
         kind = type(self.error)
         return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-Observer = Callable[[RetryEvent], None]
-"""Called in the append's own task, so it must not block. One that raises is logged and never disturbs the append."""

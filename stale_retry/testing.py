@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import Token
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
 from ._context import recorders
+from ._types import Observer
 from .conflict import Conflict, Settled
 from .errors import StaleSessionError
 from .events import RetryEvent
@@ -28,19 +30,30 @@ class no_waiting:
     # A class and not a generator, and it lets go of its list: the frames of a generator and the timers of an event
     # loop outlive the block, and through the errors in the list they would keep session and event alive.
 
+    def __init__(self) -> None:
+        self._entered: list[tuple[_Recorder, Token[tuple[Observer, ...]]]] = []
+
     def __enter__(self) -> list[RetryEvent]:
-        self._events: list[RetryEvent] | None = []
-        self._token = recorders.set((*recorders.get(), self))
-        return self._events
+        events: list[RetryEvent] = []
+        recorder = _Recorder(events)
+        self._entered.append((recorder, recorders.set((*recorders.get(), recorder))))
+        return events
 
     def __exit__(self, *_: object) -> None:
-        self._events = None
-        recorders.reset(self._token)
+        recorder, token = self._entered.pop()
+        recorder.events = None
+        recorders.reset(token)
 
-    def record(self, event: RetryEvent) -> None:
-        """Note an event; a call that outlives the block is no longer listened to."""
-        if self._events is not None:
-            self._events.append(event)
+
+class _Recorder:
+    """Notes events; a call that outlives the block is no longer listened to."""
+
+    def __init__(self, events: list[RetryEvent]) -> None:
+        self.events: list[RetryEvent] | None = events
+
+    def __call__(self, event: RetryEvent) -> None:
+        if self.events is not None:
+            self.events.append(event)
 
 
 @dataclass(eq=False)

@@ -12,11 +12,12 @@ from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
-from .. import _options
+from .. import _checks, _strategies
 from .._retrying import StaleSessionRetrying
-from ..conflict import Conflict, ConflictHook, Settled
+from .._types import ConflictHook
+from ..conflict import Conflict, Settled
 from ..detection import is_stale_session_error
-from ..gate import local_gate
+from ..gates.local import local_gate
 from . import interleaving as _interleaving
 from ._changes import Changes
 from ._traffic import session_key
@@ -27,7 +28,7 @@ from .refresh import RefreshMode, reader
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._options import OptionsButRefresh
+    from .._types import OptionsButRefresh
 
 
 def retry_on_stale_session(
@@ -54,8 +55,8 @@ def retry_on_stale_session(
         TypeError, ValueError: an option is wrong; the message names it and its rule.
     """
     session = options.get("session", "session")
-    hooks = _options.functions("on_conflict", options.pop("on_conflict", None), (), "a function of the conflict")
-    on = _options.retry_strategy("on", options.pop("on", is_stale_session_error))
+    hooks = _checks.as_functions("on_conflict", options.pop("on_conflict", None), (), "a function of the conflict")
+    on = _strategies.retry_strategy("on", options.pop("on", is_stale_session_error))
     defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(session_key), "name": "append_event"}
     return StaleSessionRetrying(
         reader(refresh),

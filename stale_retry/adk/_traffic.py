@@ -10,7 +10,7 @@ from anyio.lowlevel import current_token
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 
-from .._options import Refresh
+from .._types import Refresh
 
 PATIENCE = 0.5
 """Seconds that a retry lets others finish: what it would read meanwhile is stale before it is used."""

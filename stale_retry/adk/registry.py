@@ -16,7 +16,7 @@ from .service import RetryingSessionService
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._options import OptionsButRefresh
+    from .._types import OptionsButRefresh
 
 PREFIX = "stale-retry+"
 SCHEMES = (

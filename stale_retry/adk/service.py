@@ -20,7 +20,7 @@ from .refresh import RefreshMode
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from .._options import OptionsButRefresh
+    from .._types import OptionsButRefresh
 
 
 class RetryingSessionService(BaseSessionService):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._options import OptionsButRefresh
+from .._types import OptionsButRefresh
 from ..backoff import CLASSIC_SCHEDULE, additive_jitter, constant
-from ..gate import local_gate
+from ..gates.local import local_gate
 
 
 @dataclass(frozen=True, eq=False)

@@ -232,7 +232,7 @@ class TestTheLoop:
         assert store.events() == ["ours"]
         assert store.appends == 3
 
-    async def test_the_gate_is_held_for_the_retried_block_only(self, store, retrying, asynchronously):
+    async def test_a_local_gate_is_held_from_the_first_attempt_to_the_last(self, store, retrying, asynchronously):
         gate = local_gate(lambda session: session.id)
         held = []
         store.faults.stale = 2
@@ -246,7 +246,7 @@ class TestTheLoop:
                     held.append(len(gate))
                     await store.append(attempt.session, "ours")
             held.append(len(gate))
-        assert held == [0, 0, 1, 0, 1, 0]
+        assert held == [1, 1, 1, 1, 1, 0]
 
     async def test_cancelling_the_block_leaves_the_gate(self, store, retrying, asynchronously):
         gate = local_gate(lambda session: session.id)
@@ -287,14 +287,26 @@ class TestMisuse:
         assert caught.value.__cause__ is stale
         assert len(gate) == 0
 
-    async def test_a_gate_whose_leaving_takes_an_await_is_refused_by_a_plain_with(self, store, retrying):
-        policy = retrying.replace(gate=lambda session: anyio.Lock())
-        attempts = policy.attempts(store.open())
-        with pytest.raises(TypeError, match="write `async with attempt:`"):
-            async for attempt in attempts:
-                with attempt:
-                    raise AssertionError("never runs")
-        assert [number async for number in attempts] == []
+    async def test_a_block_that_is_entered_twice_is_told_so_before_it_runs(self, store, retrying):
+        async for attempt in retrying.attempts(store.open()):
+            with attempt, pytest.raises(RuntimeError, match="entered once"), attempt:
+                raise AssertionError("never runs")
+
+    async def test_attempts_that_another_task_uses_are_told_so(self, store, retrying):
+        attempts = retrying.attempts(store.open())
+        await anext(attempts)
+
+        async def other():
+            for use in (attempts.__anext__, attempts.__aenter__):
+                with pytest.raises(RuntimeError, match="serves one task"):
+                    await use()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+        with attempts:
+            await store.append(attempts.session, "ours")
+        with pytest.raises(StopAsyncIteration):
+            await anext(attempts)
 
     @pytest.mark.parametrize("leading", [(), ("store", "session")])
     async def test_arguments_that_refresh_cannot_take_are_refused(self, leading):
@@ -309,7 +321,9 @@ class TestMisuse:
         async for attempt in attempts:
             with attempt:
                 pass
-        assert [attempt.number async for attempt in attempts] == []
+        with pytest.raises(RuntimeError, match="serves one loop"):
+            async for _ in attempts:
+                pass
 
 
 async def test_what_refresh_takes_before_the_session_is_handed_to_it():
@@ -325,7 +339,6 @@ async def test_what_refresh_takes_before_the_session_is_handed_to_it():
                 raise StaleSessionError
     assert calls == [("store", "old")]
     assert attempt.session == "fresh"
-    assert (attempt.args, attempt.kwargs) == (("fresh",), {})
 
 
 async def test_a_policy_may_be_iterated_by_several_tasks_at_once(store, retrying):

@@ -9,7 +9,7 @@ import pickle
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, StaleSessionRetrying, constant, retry_on_stale_session
+from stale_retry import StaleSessionError, StaleSessionRetrying, constant, retry_on_stale_session, retry_with
 
 pytestmark = pytest.mark.anyio
 
@@ -255,12 +255,12 @@ class TestWhereTheSessionSits:
 
     async def test_under_another_name(self, refresh):
         @retry_on_stale_session(refresh, session="handle", **SOON)
-        async def append(event, handle):
+        async def append(store, handle, event):
             reject(handle)
             return event
 
-        assert await append("event", OLD) == "event"
-        assert refresh.calls == [("event", OLD)]
+        assert await append("store", OLD, "event") == "event"
+        assert refresh.calls == [("store", OLD)]
 
     async def test_positional_only(self, retrying, refresh):
         @retrying
@@ -436,13 +436,13 @@ class TestKindsOfRefresh:
         seen = []
 
         @retry_on_stale_session(lambda session: 0, **SOON)
-        async def append(session):
+        async def append(session, event):
             seen.append(session)
             if session:
                 raise StaleSessionError
             return "stored"
 
-        assert await append(1) == "stored"
+        assert await append(1, "event") == "stored"
         assert seen == [1, 0]
 
     async def test_each_refresh_is_given_the_session_of_the_attempt_before_it(self):
@@ -453,12 +453,12 @@ class TestKindsOfRefresh:
             return session + 1
 
         @retry_on_stale_session(refresh, **SOON)
-        async def append(session):
+        async def append(session, event):
             if session < 4:
                 raise StaleSessionError
             return session
 
-        assert await append(1) == 4
+        assert await append(1, "event") == 4
         assert sessions == [1, 2, 3]
 
 
@@ -518,7 +518,7 @@ class TestWhatTheDecoratedAppendIs:
 class TestRetryWith:
     async def test_a_function_under_a_changed_policy_leaves_the_original_alone(self, retrying, refresh):
         @retrying
-        async def append(session):
+        async def append(session, event):
             reject(session)
             return "stored"
 
@@ -527,28 +527,39 @@ class TestRetryWith:
         assert once.retrying.max_attempts == 1
         assert once.retrying.refresh is refresh
         with pytest.raises(StaleSessionError):
-            await once(OLD)
-        assert await append(OLD) == "stored"
+            await once(OLD, "event")
+        assert await append(OLD, "event") == "stored"
 
-    async def test_on_a_bound_method_it_stays_bound(self, store):
+    async def test_on_a_method_it_is_the_function_as_with_tenacity(self, store):
         once = store.append.retry_with(max_attempts=1)
-        assert once.__self__ is store
         assert once.retrying.max_attempts == 1
         with pytest.raises(StaleSessionError):
-            await once(OLD, "event")
-        assert await once(NEW, "event") == (store, "event")
+            await once(store, OLD, "event")
+        assert await once(store, NEW, "event") == (store, "event")
         assert store.append.retrying.max_attempts is None
+
+    async def test_the_typed_form_keeps_a_bound_method_bound(self, store):
+        once = retry_with(store.append, max_attempts=1)
+        assert once.__self__ is store
+        with pytest.raises(StaleSessionError):
+            await once(OLD, "event")
+        assert await retry_with(Store.append, name="other")(store, OLD, "event") == (store, "event")
+        assert await retry_with(Store.append_to_class, max_attempts=2)(OLD, "event") == (Store, "event")
+
+    def test_the_typed_form_refuses_what_is_not_decorated(self):
+        with pytest.raises(TypeError, match=r"PlainStore\.append is not decorated"):
+            retry_with(PlainStore().append, deadline=5)
 
     async def test_on_the_class_it_stays_unbound(self, store):
         assert await Store.append.retry_with(name="other")(store, OLD, "event") == (store, "event")
 
     @pytest.mark.parametrize("on_instance", [False, True])
-    async def test_on_a_classmethod_it_stays_bound(self, store, on_instance):
+    async def test_on_a_classmethod_it_is_the_function_too(self, store, on_instance):
         append = (store if on_instance else Store).append_to_class
         assert append.retrying.max_attempts is None
-        assert await append.retry_with(max_attempts=2)(OLD, "event") == (Store, "event")
+        assert await append.retry_with(max_attempts=2)(Store, OLD, "event") == (Store, "event")
         with pytest.raises(StaleSessionError):
-            await append.retry_with(max_attempts=1)(OLD, "event")
+            await append.retry_with(max_attempts=1)(Store, OLD, "event")
 
     async def test_on_a_staticmethod(self, store):
         assert await store.append_statically.retry_with(max_attempts=2)(OLD, "event") == "event"
@@ -618,10 +629,10 @@ class TestCall:
 
     async def test_functions_that_are_gone_are_not_remembered(self, retrying):
         async def once():
-            async def append(session):
+            async def append(session, event):
                 reject(session)
 
-            await retrying.call(append, OLD)
+            await retrying.call(append, OLD, "event")
 
         await once()
         await anyio.lowlevel.checkpoint()  # trio keeps the frames around a sleep until it next switches tasks
@@ -632,7 +643,7 @@ def test_one_policy_may_serve_any_number_of_appends():
     retrying = StaleSessionRetrying(lambda session: NEW, **SOON)
 
     @retrying
-    async def first(session):
+    async def first(session, event):
         reject(session)
         return 1
 
@@ -642,6 +653,6 @@ def test_one_policy_may_serve_any_number_of_appends():
         return 2
 
     async def main():
-        return await asyncio.gather(first(OLD), second(OLD, "event"), retrying.call(first, OLD))
+        return await asyncio.gather(first(OLD, "event"), second(OLD, "event"), retrying.call(first, OLD, "event"))
 
     assert asyncio.run(main()) == [1, 2, 1]

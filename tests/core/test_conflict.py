@@ -5,8 +5,9 @@ import functools
 import anyio
 import pytest
 
-from stale_retry import Conflict, Settled, StaleSessionError, constant, retry_on_stale_session
+from stale_retry import Conflict, StaleSessionError, constant, retry_on_stale_session
 from stale_retry.testing import VersionedStore, no_waiting
+from stale_retry.typing import Settled
 
 pytestmark = pytest.mark.anyio
 

@@ -103,24 +103,6 @@ async def test_with_reraise_it_is_the_stores_own_error_with_the_facts_in_a_note(
         assert why in note
 
 
-async def test_with_reraise_an_error_that_takes_no_notes_comes_without_one():
-    class Noteless(StaleSessionError):  # as all errors before Python 3.11
-        @property
-        def add_note(self):
-            raise AttributeError
-
-    error = Noteless()
-
-    @retry_on_stale_session(lambda session: session, max_attempts=1, reraise=True, observers=())
-    async def append(session):
-        raise error
-
-    with pytest.raises(Noteless) as caught:
-        await append("session")
-    assert caught.value is error
-    assert not hasattr(error, "__notes__")
-
-
 async def test_every_give_up_can_be_caught_as_what_it_is():
     for kind in KINDS:
         assert issubclass(kind, StaleSessionRetryError)

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 from tenacity import stop_never
 
 from stale_retry import (
+    InDoubtError,
     StaleSessionError,
     StaleSessionRetryError,
     exponential,
     full_jitter,
-    is_stale_session_error,
     limits,
     local_gate,
     retry_on_stale_session,
@@ -47,7 +47,7 @@ class GateError(Exception):
 
 
 # What a caller may be told. Anything else, an error of the retry machinery itself for instance, is a bug.
-ANSWERS = (StaleSessionRetryError, StaleSessionError, ConnectionError, TimeoutError, HookError, GateError)
+ANSWERS = (StaleSessionRetryError, InDoubtError, StaleSessionError, ConnectionError, TimeoutError, HookError, GateError)
 
 
 class ForeignGate:
@@ -98,7 +98,7 @@ class World(RuleBasedStateMachine):
         self.gate = {None: None, "local": local_gate(lambda session: session.id), "foreign": ForeignGate(self)}[gate]
         self.policy = retry_on_stale_session(
             self.reload,
-            on=(StaleSessionError, ConnectionError, TimeoutError) if settles else is_stale_session_error,
+            in_doubt=(ConnectionError, TimeoutError) if settles else None,
             backoff=exponential(0.05, max=0.4),
             jitter=jitter,
             max_attempts=max_attempts,
@@ -186,8 +186,8 @@ class World(RuleBasedStateMachine):
         if how == "call":
             return await self.policy.call(self.plain_append, session, event=event)
         # A block has no argument `event` for the settling hook, so it has no such hook.
-        block = self.policy.replace(on=is_stale_session_error, on_conflict=self.look_at_conflict)
-        if how == "with" and not isinstance(self.gate, ForeignGate):
+        block = self.policy.replace(in_doubt=None, on_conflict=self.look_at_conflict)
+        if how == "with":
             async for attempt in block.attempts(session):
                 with anyio.CancelScope(), attempt:
                     await self.plain_append(attempt.session, event)
@@ -290,6 +290,7 @@ class World(RuleBasedStateMachine):
             # None: an anyio cancel scope has taken its own cancellation, and nothing was returned.
             assert answer is None or isinstance(answer, (*ANSWERS, asyncio.CancelledError)), repr(answer)
             assert stored == 0 or event in self.unacknowledged
+            assert stored == 0 or not isinstance(answer, StaleSessionError), "it was said not to be stored"
             assert event not in self.cancelled or isinstance(answer, asyncio.CancelledError), repr(answer)
 
 
@@ -320,7 +321,7 @@ def test_with_a_settling_hook_not_even_a_lost_acknowledgement_loses_or_doubles_a
 
     @retry_on_stale_session(
         refresh,
-        on=(StaleSessionError, ConnectionError),
+        in_doubt=ConnectionError,
         on_conflict=VersionedStore.settle_if_stored,
         gate=gate,
         deadline=3600,

@@ -1,6 +1,7 @@
 """The gate: contenders of one session take turns while they retry."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 import uuid
@@ -11,7 +12,6 @@ import pytest
 
 from stale_retry import (
     DeadlineExceededError,
-    LocalGate,
     StaleSessionError,
     constant,
     local_gate,
@@ -59,7 +59,6 @@ class Held:
 
     async def __aexit__(self, kind, error, traceback):
         self.log.append("leave")
-        self.left_with = error
         if self.leave:
             await self.leave()
         self.log.append("left")
@@ -103,14 +102,6 @@ class TestWhenItIsHeld:
         assert gate.sessions[0] is session
         assert gate.sessions[1] is not session
 
-    async def test_it_is_told_the_error_of_the_append(self, store):
-        gate = Held()
-        append = retry_on_stale_session(store.refresh, gate=gate, max_attempts=2, **SOON)(store.append)
-        store.faults.stale = 2
-        with pytest.raises(StaleSessionError) as caught:
-            await append(store.open(), "event")
-        assert gate.left_with is caught.value.last_error
-
     async def test_it_is_left_when_the_session_is_gone(self, store):
         gate = Held()
         append = retry_on_stale_session(store.refresh, gate=gate, **SOON)(store.append)
@@ -150,7 +141,8 @@ class TestFaults:
         policy = retry_on_stale_session(store.refresh, gate=local_gate(lambda session: session.nonsense), **SOON)
         with pytest.raises(AttributeError, match="nonsense") as caught:
             await policy.call(store.append, a_stale_session(store), "event")
-        assert isinstance(caught.value.__cause__, StaleSessionError)
+        assert store.appends == 0
+        assert caught.value.__cause__ is None
 
     async def test_a_key_that_cannot_be_hashed_leaves_no_entry(self, store):
         gate = local_gate(lambda session: [])
@@ -286,8 +278,9 @@ async def test_a_task_that_is_cancelled_natively_lets_go_of_it(where, local):
         return await store.append(session, event)
 
     if where == "queue":
+        outside = contextvars.copy_context()  # what is started inside shares a local gate
         async with gate(store.open()):
-            task = asyncio.create_task(append(a_stale_session(store), "event"))
+            task = outside.run(asyncio.create_task, append(a_stale_session(store), "event"))
             await asyncio.sleep(0.02)
             task.cancel()
             await asyncio.wait([task])
@@ -361,10 +354,9 @@ class RedisLikeLock:
 
 
 @on_both
-@pytest.mark.parametrize("make", [lambda: local_gate(by_id), lambda: ForeignGate()], ids=["local", "foreign"])
-async def test_behind_a_gate_each_contender_needs_one_reload_only(store, make):
+async def test_behind_a_shared_gate_each_contender_needs_one_reload_only(store):
     # Without a gate twenty losers reload and append at once, and nineteen of them lose again.
-    gate = make()
+    gate = ForeignGate()
     policy = retry_on_stale_session(store.refresh, gate=gate, **{**SOON, "backoff": constant(0)})
     sessions = [store.open() for _ in range(20)]
 
@@ -378,38 +370,6 @@ async def test_behind_a_gate_each_contender_needs_one_reload_only(store, make):
     assert store.refreshes == 19
     assert store.appends == 20 + 19
     assert len(gate) == 0
-
-
-def test_contenders_are_served_first_come_first_served(virtually):
-    store = VersionedStore()
-    arrivals = [0.5, 0.1, 0.4, 0.2, 0.3]
-    served = []
-
-    def refresh(session):
-        served.append(session.events)
-        return store.refresh(session)
-
-    gate = local_gate(by_id)
-    policy = retry_on_stale_session(refresh, gate=gate, backoff=lambda state: state.args[0].events, jitter=None)
-
-    async def slow_append(session, event):
-        if session.version >= 0:
-            await anyio.sleep(10)
-        return await store.append(session, event)
-
-    async def writer(arrival):
-        session = a_stale_session(store)
-        session.events = arrival
-        await policy.call(slow_append, session, arrival)
-
-    async def main():
-        async with anyio.create_task_group() as tasks:
-            for arrival in arrivals:
-                tasks.start_soon(writer, arrival)
-
-    virtually(main)
-    assert served == sorted(arrivals)
-    assert store.events() == sorted(arrivals)
 
 
 @on_both
@@ -442,46 +402,6 @@ async def test_different_sessions_do_not_wait_for_each_other(store):
     with anyio.fail_after(5):
         async with gate(store.open("a")), gate(store.open("b")):
             assert len(gate) == 2
-    assert len(gate) == 0
-
-
-@on_both
-async def test_a_session_waits_for_itself(store):
-    gate = local_gate(by_id)
-    order = []
-
-    async def second():
-        async with gate(store.open("a")):
-            order.append("second")
-
-    async with anyio.create_task_group() as tasks, gate(store.open("a")):
-        tasks.start_soon(second)
-        await anyio.wait_all_tasks_blocked()
-        order.append("first")
-        assert len(gate) == 1
-    assert order == ["first", "second"]
-    assert len(gate) == 0
-
-
-@on_both
-async def test_who_has_left_queues_again_behind_the_others(store):
-    # Nobody holds it from the moment it is left until the next one in the queue wakes up.
-    gate = local_gate(by_id)
-    order = []
-
-    async def second():
-        async with gate(store.open("a")):
-            order.append("second enters")
-            await anyio.sleep(0.001)
-            order.append("second leaves")
-
-    async with anyio.create_task_group() as tasks:
-        async with gate(store.open("a")):
-            tasks.start_soon(second)
-            await anyio.wait_all_tasks_blocked()
-        async with gate(store.open("a")):
-            order.append("first again")
-    assert order == ["second enters", "second leaves", "first again"]
     assert len(gate) == 0
 
 
@@ -601,4 +521,4 @@ def test_a_gate_may_hold_a_task_group_open_while_it_is_held(virtually):
 
 def test_a_local_gate_needs_a_key_function():
     with pytest.raises(TypeError, match="key must be a function of the session"):
-        LocalGate("id")
+        local_gate("id")

@@ -333,11 +333,11 @@ async def test_the_log_of_an_observer_that_raises_does_not_quote_the_store(caplo
         raise ZeroDivisionError from event.error
 
     @retry_on_stale_session(lambda session: "fresh", **{**SOON, "observers": observe})
-    async def append(session):
+    async def append(session, event):
         if session != "fresh":
             raise StaleSessionError("secret payload")
 
-    await append("session")
+    await append("session", "event")
     assert "ZeroDivisionError" in caplog.text
     assert "secret payload" not in caplog.text
 
@@ -593,13 +593,13 @@ async def test_a_native_cancellation_propagates(where):
     there = asyncio.Event()
 
     @retry_on_stale_session(lambda session: "fresh", backoff=constant(0 if where == "append" else 60), observers=())
-    async def append(session):
+    async def append(session, event):
         there.set()
         if session == "fresh":
             await asyncio.sleep(60)
         raise StaleSessionError
 
-    task = asyncio.create_task(append("session"))
+    task = asyncio.create_task(append("session", "event"))
     await there.wait()
     await asyncio.sleep(0.01)
     task.cancel()
@@ -634,12 +634,12 @@ def test_a_native_cancellation_at_the_very_instant_of_the_deadline_is_not_swallo
 class TestExceptionGroups:
     async def stored_after(self, error):
         @retry_on_stale_session(lambda session: "fresh", **SOON)
-        async def append(session):
+        async def append(session, event):
             if session != "fresh":
                 raise error
             return "stored"
 
-        return await append("session")
+        return await append("session", "event")
 
     async def test_a_group_of_only_stale_errors_is_retried(self):
         group = ExceptionGroup("", [StaleSessionError(), ExceptionGroup("", [StaleSessionError()])])

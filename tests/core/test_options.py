@@ -269,12 +269,12 @@ class TestOn:
 
 
 class TestHooks:
-    @pytest.mark.parametrize("option", ["jitter", "gate"])
+    @pytest.mark.parametrize("option", ["jitter"])
     @pytest.mark.parametrize("value", [1, "x", object()])
     def test_must_be_functions_or_none(self, option, value):
         refused(TypeError, f"{option} must be a function of the", "or None", f"got {value!r}", **{option: value})
 
-    @pytest.mark.parametrize("option", ["on_conflict", "observers"])
+    @pytest.mark.parametrize("option", ["on_conflict", "observers", "gate"])
     @pytest.mark.parametrize("value", [1, "x", object(), [1], [print, "x"]])
     def test_must_be_a_function_or_several(self, option, value):
         refused(TypeError, f"{option} must be a function of the", **{option: value})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stale_retry import Gate, local_gate
+from stale_retry import local_gate
+from stale_retry.typing import Gate
 
 from .documented import recipe
 

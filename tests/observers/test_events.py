@@ -33,10 +33,10 @@ def way(request):
 
 
 class Told(list):
-    """An observer that keeps what it is told, elapsed seconds to the nearest ten so that they can be compared."""
+    """An observer that keeps what it is told, seconds to the nearest ten so that they can be compared."""
 
     def __call__(self, event):
-        self.append(dataclasses.replace(event, elapsed=round(event.elapsed, -1)))
+        self.append(dataclasses.replace(event, elapsed=round(event.elapsed, -1), queued=round(event.queued, -1)))
 
 
 def policy(store, told, **options):

@@ -89,14 +89,6 @@ async def never_unlocked(session):
         raise RuntimeError("the lock was lost")
 
 
-@asynccontextmanager
-async def never_unlocked_and_says_why(session):
-    try:
-        yield
-    except DuplicateEvent as error:
-        raise RuntimeError("the lock was lost") from error
-
-
 def broken_observer(event):
     raise RuntimeError("the observer is broken")
 
@@ -121,10 +113,6 @@ ENDINGS = {
     "gate failed": ([stale], {"gate": locked_out}),
     "gate not released": ([stale, None], {"gate": never_unlocked}),
     "gate not released after an error": ([stale, duplicate], {"gate": never_unlocked}),
-    "gate not released because of an error": (
-        [stale, duplicate],
-        {"gate": never_unlocked_and_says_why},
-    ),
     "aborted": ([stale], {"on_conflict": failing}),
     "hook answers nonsense": ([stale], {"on_conflict": lambda conflict: SECRET}),
     "hook adds an argument": ([stale], {"on_conflict": adds_an_argument}),

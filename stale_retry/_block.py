@@ -1,0 +1,149 @@
+"""A block of code in a runner's own loop, retried."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Generic, Literal, TypeVar, cast
+
+import anyio
+
+from ._attempts import Progress
+from ._between import leave_gates, prepare
+from ._call import Call
+from ._policy import Policy
+from .conflict import Settled
+
+S = TypeVar("S")
+
+
+class Attempts(Generic[S]):
+    """The attempts of one block: iterate for the next one, enter it to make it.
+
+    Made by `StaleSessionRetrying.attempts`; serves one loop of one task. Every iteration yields this same object, so
+    after the loop it still tells how the call ended.
+
+    Raises:
+        RuntimeError: it is looped over twice, entered twice or not at all, or used by another task.
+    """
+
+    def __init__(self, policy: Policy, name: str, call: Call) -> None:
+        self._policy = policy
+        self._name = name
+        self._call = call
+        self._entered = time.monotonic()
+        self._progress: Progress | None = None
+        self._task = 0
+        self._state: Literal["made", "ready", "inside"] = "made"
+        self._scope: anyio.CancelScope | None = None
+
+    @property
+    def number(self) -> int:
+        """The current attempt, counted from 1."""
+        return 0 if self._progress is None else self._progress.attempts
+
+    @property
+    def session(self) -> S:
+        """The session of the current attempt; after the loop, the one that was stored through."""
+        return cast(S, self._call.session)
+
+    @property
+    def settled(self) -> Settled | None:
+        """What a conflict hook ended the call with (its `result`), or None."""
+        return None if self._progress is None else self._progress.settled
+
+    # The iteration prepares an attempt, the block makes it.
+
+    def __aiter__(self) -> Attempts[S]:
+        if self._progress is not None:
+            raise RuntimeError("attempts(...) serves one loop: call it again for another")
+        self._begin()
+        return self
+
+    async def __anext__(self) -> Attempts[S]:
+        progress = self._begin()
+        if progress.ended:
+            await leave_gates(progress)
+            raise StopAsyncIteration
+        self._refuse_other_task()
+        if self._state != "made":
+            error = RuntimeError("the attempt was not made: write `with attempt:` around the append")
+            progress.abandon(error)
+            raise error
+        if not await prepare(progress):
+            raise StopAsyncIteration
+        self._state = "ready"
+        return self
+
+    def __enter__(self) -> Attempts[S]:
+        progress = self._begin()
+        self._refuse_other_task()
+        if self._state != "ready" or progress.ended:
+            raise RuntimeError("an attempt is entered once, inside the loop that it comes from")
+        self._state = "inside"
+        limit = progress.time_limit()
+        if limit is not None:
+            self._scope = anyio.CancelScope(deadline=limit)
+            self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        progress = self._begin()
+        failure = self._made(progress, error)
+        for hold in progress.held:
+            hold.release()
+        if failure is None:
+            return False
+        return self._goes_on(progress.judged_now(failure), failure, error)
+
+    async def __aenter__(self) -> Attempts[S]:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        progress = self._begin()
+        failure = self._made(progress, error)
+        await leave_gates(progress)
+        if failure is None:
+            return False
+        return self._goes_on(await progress.failed(failure), failure, error)
+
+    def _begin(self) -> Progress:
+        if self._progress is None:
+            session = self._call.session
+            places = [gate(session) for gate in self._policy.local_gates]
+            self._task = anyio.get_current_task().id
+            self._progress = Progress(self._policy, self._name, self._call, entered=self._entered, places=places)
+        return self._progress
+
+    def _refuse_other_task(self) -> None:
+        if self._task != anyio.get_current_task().id:
+            raise RuntimeError("attempts(...) serves one task: call it again in the other")
+
+    def _made(self, progress: Progress, error: BaseException | None) -> Exception | None:
+        """What is to be judged. None ends the call: it is stored, or cancelled."""
+        self._state = "made"
+        scope, self._scope = self._scope, None
+        failure = error
+        if scope is not None:
+            try:
+                if scope.__exit__(None if error is None else type(error), error, None) and error is not None:
+                    failure = progress.timed_out()
+            except BaseException as rest:  # of a group, in which the time limit's own cancellation was one
+                failure = rest
+        if failure is None:
+            progress.stored()
+        elif isinstance(failure, Exception):
+            return failure
+        else:
+            progress.end()
+        return None
+
+    @staticmethod
+    def _goes_on(retry: bool, failure: Exception, error: BaseException | None) -> bool:
+        if not retry and failure is not error:
+            raise failure
+        return retry

@@ -1,0 +1,74 @@
+"""Exceptions by what they were raised from: nothing is lost on the way up, and nobody else's chain is rewritten.
+
+Everything is set past the exception's own class, which may be frozen or slotted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+NOTE = "stale_retry: "
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything that it was raised from, shown in a traceback or not."""
+    seen: set[int] = set()
+    left = [] if error is None else [error]
+    while left:
+        link = left.pop()
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        left += [other for other in (link.__cause__, link.__context__) if other is not None]
+
+
+def being_handled() -> frozenset[int]:
+    """The identities of what the caller is just handling; not to be asked inside an `except` of our own."""
+    return frozenset(id(link) for link in behind(sys.exc_info()[1]))
+
+
+def chain(raised: BaseException, origin: BaseException, handled: frozenset[int] = frozenset()) -> None:
+    """Make `origin` reachable from `raised`, at the end of what belongs to `raised` alone.
+
+    What `origin` itself was raised from, and what the caller is handling, belongs to others.
+    """
+    if any(link is origin for link in behind(raised)):
+        return
+    others = handled | {id(link) for link in behind(origin)}
+    tail = raised
+    known: set[int] = set()
+    while True:
+        known.add(id(tail))
+        following = tail.__cause__
+        if following is None and not tail.__suppress_context__:
+            following = tail.__context__
+        if following is None or id(following) in others or id(following) in known:
+            break
+        tail = following
+    BaseException.__setattr__(tail, "__cause__", origin)
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let go of the frames that an error passed through, and of what they hold."""
+    for link in behind(error):
+        BaseException.with_traceback(link, None)
+
+
+def note(error: BaseException, facts: str) -> None:
+    """Put the facts into the error's notes, in the place of earlier ones: a store may raise one object often."""
+    notes = [text for text in getattr(error, "__notes__", ()) if not str(text).startswith(NOTE)]
+    BaseException.__setattr__(error, "__notes__", [*notes, NOTE + facts])
+
+
+def apart_from(error: BaseException, *others: BaseException | None) -> BaseException:
+    """`error`, which nobody else will see, cut off from `others` so that a log of it does not quote them."""
+    for link in list(behind(error)):
+        for other in others:
+            if other is not None and link is not other:
+                if link.__cause__ is other:
+                    BaseException.__setattr__(link, "__cause__", None)
+                if link.__context__ is other:
+                    BaseException.__setattr__(link, "__context__", None)
+    return error

@@ -1,0 +1,169 @@
+"""tenacity's strategies: what is accepted as one, what it looks at, and the state it is handed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import tenacity
+from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
+from tenacity.asyncio.retry import retry_all as async_retry_all
+from tenacity.asyncio.retry import retry_any as async_retry_any
+from tenacity.asyncio.retry import retry_if_exception as async_retry_if_exception
+from tenacity.asyncio.retry import retry_if_result as async_retry_if_result
+from tenacity.retry import retry_all, retry_any, retry_base
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from ._checks import accepts, is_async
+from ._types import Stop, Wait
+from .backoff import constant, exponential, linear
+
+
+def wait_strategy(option: str, value: Any) -> Wait:
+    rule = "a tenacity wait strategy such as exponential(0.05, max=2.0), or a function of the retry state"
+    if value in (linear, exponential, constant):
+        raise TypeError(f"{option} must be {rule}; got {value.__name__} itself, call it first")
+    return _strategy(option, value, wait_base, rule)  # type: ignore[no-any-return]
+
+
+def stop_strategy(option: str, value: Any) -> Stop | None:
+    if value is None:
+        return None
+    rule = "a tenacity stop strategy such as stop_when_event_set(event), or a function of the retry state"
+    return _strategy(option, value, stop_base, rule)  # type: ignore[no-any-return]
+
+
+def _strategy(option: str, value: Any, base: type, rule: str) -> Any:
+    if isinstance(value, base):
+        return value
+    if isinstance(value, type) or not callable(value) or not accepts(value, 1):
+        raise TypeError(f"{option} must be {rule}; got {value!r}")
+    return value
+
+
+def retry_strategy(option: str, value: Any) -> retry_base:
+    """What `on` and `in_doubt` may be, as a tenacity retry strategy."""
+    rule = "exception types, a function of the error that answers True or False, or a tenacity retry strategy"
+    strategy = _retry_strategy(value)
+    if strategy is None:
+        raise TypeError(f"{option} must be {rule}; got {value!r}")
+    if accepts_every_result(strategy):
+        raise TypeError(f"{option} must not accept every result, or what is stored is stored again; got {value!r}")
+    return strategy
+
+
+def _retry_strategy(value: Any) -> retry_base | None:
+    if isinstance(value, retry_base):
+        return value
+    if isinstance(value, type):
+        value = (value,)
+    if isinstance(value, tuple):
+        if not value or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
+            return None
+        return retry_if_exception_type(value)
+    if not callable(value) or not accepts(value, 1):
+        return None
+    if _takes_retry_state(value):
+        return _StrategyFunction(value)
+    return retry_if_exception(value) if not is_async(value) else async_retry_if_exception(value)
+
+
+class _StrategyFunction(retry_base):
+    """A retry strategy written as a function, which tenacity allows and which takes the retry state."""
+
+    def __init__(self, function: Callable[[RetryCallState], Any]) -> None:
+        self._function = function
+
+    def __call__(self, retry_state: RetryCallState) -> Any:
+        return self._function(retry_state)
+
+
+def _takes_retry_state(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    annotation = parameters[0].annotation
+    return (
+        parameters[0].name == "retry_state"
+        or annotation is RetryCallState
+        or (isinstance(annotation, str) and annotation.rpartition(".")[2] == RetryCallState.__name__)
+    )
+
+
+# What a strategy looks at. Known are tenacity's own; whatever else may look at anything.
+
+_OF_THE_ERROR = (
+    retry_if_exception.__call__,
+    async_retry_if_exception.__call__,
+    tenacity.retry_if_exception_cause_type.__call__,
+    type(tenacity.retry_never).__call__,
+)
+_OF_THE_RESULT = (
+    tenacity.retry_if_result.__call__,
+    tenacity.retry_if_not_result.__call__,
+    async_retry_if_result.__call__,
+)
+_OF_EVERY_RESULT = (
+    type(tenacity.retry_always).__call__,
+    tenacity.retry_unless_exception_type.__call__,
+    tenacity.retry_if_not_exception_message.__call__,
+)
+
+
+def _parts(strategy: retry_base) -> tuple[retry_base, ...] | None:
+    if isinstance(strategy, (retry_any, retry_all, async_retry_any, async_retry_all)):
+        return strategy.retries
+    return None
+
+
+def accepts_every_result(strategy: retry_base) -> bool:
+    parts = _parts(strategy)
+    if parts is None:
+        return type(strategy).__call__ in _OF_EVERY_RESULT
+    every = all if isinstance(strategy, (retry_all, async_retry_all)) else any
+    return every(accepts_every_result(part) for part in parts)
+
+
+def asks_results(strategy: retry_base) -> bool:
+    """Whether it may have something to say of an append that returned."""
+    parts = _parts(strategy)
+    if parts is None:
+        return type(strategy).__call__ not in _OF_THE_ERROR
+    every = all if isinstance(strategy, (retry_all, async_retry_all)) else any
+    return every(asks_results(part) for part in parts)
+
+
+def asks_call(strategy: retry_base) -> bool:
+    """Whether it may look at the call, and not at its outcome alone."""
+    parts = _parts(strategy)
+    if parts is None:
+        return type(strategy).__call__ not in (*_OF_THE_ERROR, *_OF_THE_RESULT, *_OF_EVERY_RESULT)
+    return any(asks_call(part) for part in parts)
+
+
+def needs_results(strategy: retry_base) -> bool:
+    """Whether it, or a part of it, looks at nothing but results."""
+    parts = _parts(strategy)
+    if parts is None:
+        return type(strategy).__call__ in _OF_THE_RESULT
+    return any(needs_results(part) for part in parts)
+
+
+def retry_state(
+    on: retry_base,
+    backoff: Wait,
+    stop: Stop | None,
+    append: Callable[..., Any] | None,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> RetryCallState:
+    """What tenacity's strategies are handed, made anew for each call so that calls share nothing."""
+    retrying = tenacity.AsyncRetrying(
+        wait=cast(Any, backoff), stop=cast(Any, stop or tenacity.stop_never), retry=cast(Any, on)
+    )
+    state = RetryCallState(retrying, cast(Any, append), args, kwargs)
+    retrying.statistics.update(start_time=state.start_time, attempt_number=1, idle_for=0, delay_since_first_attempt=0)
+    return state

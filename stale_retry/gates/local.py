@@ -1,0 +1,219 @@
+"""The queue in which contenders of one session, in one process, wait for their places."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+import weakref
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+S = TypeVar("S")
+
+
+def local_gate(key: Callable[[S], Hashable]) -> LocalGate[S]:
+    """A gate for the contenders of one process: first come, first served, within each event loop, for every attempt.
+
+    `key` tells sessions apart, for instance `lambda session: session.id`. Who had to wait for his place refreshes
+    before his first attempt, unless he comes with the very session that was stored through last. A call nested in
+    one that holds the place, or made by a task started inside, shares it and does not wait.
+
+    Nothing is kept of a session that nobody appends to. Event loops in several threads may share one gate; their
+    queues are apart. `len(gate)` is the number of sessions that are held now.
+
+    Raises:
+        TypeError: `key` is not a function.
+    """
+    return LocalGate(key)
+
+
+class LocalGate(Generic[S]):
+    """See `local_gate`. Also an async context manager by itself: `async with gate(session): ...`."""
+
+    def __init__(self, key: Callable[[S], Hashable]) -> None:
+        if not callable(key):
+            raise TypeError(f"key must be a function of the session, got {key!r}")
+        self._key = key
+        # An entry goes with its loop, so what waited in a loop that was simply closed holds nothing.
+        self._loops: weakref.WeakKeyDictionary[Any, dict[Hashable, _Queue]] = weakref.WeakKeyDictionary()
+
+    def __call__(self, session: S) -> Place:
+        loop: Any = asyncio._get_running_loop()  # None under trio; the public form raises there
+        if loop is None:
+            loop = current_token().native_token
+        queues = self._loops.get(loop)
+        if queues is None:
+            queues = self._loops.setdefault(loop, {})
+        return Place(loop, queues, self._key(session))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._loops.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalGate, (self._key,)
+
+
+class _Hold:
+    """That somebody has the place. Inherited by whatever is started meanwhile."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self) -> None:
+        self.ended = False
+
+
+_holds: ContextVar[tuple[_Hold, ...]] = ContextVar("stale_retry.holds", default=())
+
+
+class _Queue:
+    """Those who want one session now: there is none where nobody does."""
+
+    __slots__ = ("hold", "last", "waiting")
+
+    def __init__(self) -> None:
+        self.hold: _Hold | None = None
+        self.waiting: dict[Place, None] = {}  # in the order in which they came
+        self.last: weakref.ref[Any] | None = None
+
+
+class Place:
+    """One contender's place: `take` it or `wait` for it, then `release` it, from any task.
+
+    Attributes:
+        waited: whether it had to be waited for.
+    """
+
+    __slots__ = ("__weakref__", "_called", "_hold", "_key", "_loop", "_queue", "_queues", "waited")
+
+    def __init__(self, loop: Any, queues: dict[Hashable, _Queue], key: Hashable) -> None:
+        self.waited = False
+        self._loop = loop
+        self._queues = queues
+        self._key = key
+        self._queue: _Queue | None = None
+        self._hold: _Hold | None = None
+        self._called: anyio.Event | None = None
+
+    def take(self) -> bool:
+        """Take the place if it is free, or held around this call, which shares it then. False: `wait` for it."""
+        queue = self._queues.get(self._key)
+        if queue is None:
+            queue = self._queues[self._key] = _Queue()
+        elif queue.hold in _holds.get():
+            self._queue = queue
+            return True
+        else:
+            return False
+        self._queue = queue
+        self._begin(queue)
+        self._note_hold()
+        return True
+
+    async def wait(self) -> None:
+        """Wait for the place behind everybody who came before."""
+        queue = self._queue = self._queues[self._key]
+        self.waited = True
+        self._called = anyio.Event()
+        queue.waiting[self] = None
+        try:
+            await self._called.wait()
+        except BaseException:
+            queue.waiting.pop(self, None)
+            self.release()
+            raise
+        self._note_hold()
+
+    def is_behind(self, session: Any) -> bool:
+        """Whether another may have stored something while this one waited."""
+        last = None if self._queue is None else self._queue.last
+        return self.waited and (last is None or last() is not session)
+
+    def stored_through(self, session: Any) -> None:
+        """Remember by what session the store was changed last, for as long as somebody is here."""
+        queue = self._queue
+        if queue is not None:
+            try:
+                queue.last = weakref.ref(session)
+            except TypeError:
+                queue.last = None
+
+    def release(self) -> None:
+        """Give the place to the next; nothing the second time."""
+        hold, self._hold = self._hold, None
+        if hold is None:
+            return
+        holds = _holds.get()
+        if hold in holds:
+            _holds.set(tuple(other for other in holds if other is not hold))
+        _leave(self._queues, self._key, hold)
+
+    async def __aenter__(self) -> None:
+        if not self.take():
+            await self.wait()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _begin(self, queue: _Queue) -> None:
+        self._hold = queue.hold = _Hold()
+
+    def _call(self, queue: _Queue) -> None:
+        self._begin(queue)
+        if self._called is not None:
+            self._called.set()
+
+    def _note_hold(self) -> None:
+        if self._hold is not None:
+            _holds.set((*(hold for hold in _holds.get() if not hold.ended), self._hold))
+
+    def __del__(self) -> None:
+        hold = self._hold
+        if hold is None:
+            return
+        self._hold = None
+        _let_go(self._loop, self._queues, self._key, hold)
+        warnings.warn(
+            "a place at a local gate was dropped, and is free again: make each attempt with `with attempt:`, and close "
+            "the generator that yields inside it",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def _leave(queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
+    hold.ended = True
+    queue = queues.get(key)
+    if queue is None or queue.hold is not hold:
+        return
+    if not queue.waiting:
+        del queues[key]
+        return
+    place = next(iter(queue.waiting))
+    del queue.waiting[place]
+    try:
+        place._call(queue)
+    except RuntimeError:  # the loop is closed, and nobody waits any longer
+        del queues[key]
+
+
+def _let_go(loop: Any, queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
+    """Leave from a collection, which may run in any thread."""
+    try:
+        here = current_token().native_token is loop
+    except RuntimeError:
+        here = False
+    if here:
+        _leave(queues, key, hold)
+        return
+    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    try:
+        call_soon(_leave, queues, key, hold)
+    except RuntimeError:  # the loop is over, and with it everybody who waited
+        queues.pop(key, None)
