@@ -21,6 +21,7 @@ from ._context import limits_in_force, recorders
 from ._hold import Hold
 from ._policy import Policy
 from ._strategies import retry_state
+from ._tasks import cancellations, current_loop, current_task
 from .conflict import Settled
 from .errors import InDoubtError, StaleSessionError, StaleSessionRetryError
 from .events import Kind, Reason, RetryEvent
@@ -147,13 +148,13 @@ class Progress:
     def look_around(self) -> None:
         """Note what the caller is just handling, and how often his task is being cancelled."""
         self._handled = being_handled()
-        self._cancellations = cancellations()
+        self._cancellations = cancellations(current_loop())
 
     def begin_attempt(self) -> None:
         self.attempts += 1
         self._attempt_began = time.monotonic()
         self._timed_out = False
-        self._cancellations = cancellations()
+        self._cancellations = cancellations(current_loop())
 
     def time_limit(self) -> float | None:
         """When the coming attempt is to be cancelled, if ever."""
@@ -301,7 +302,7 @@ class Progress:
         self.end()
 
     def _turned_a_cancellation(self, error: BaseException) -> bool:
-        now = cancellations()
+        now = cancellations(current_loop())
         if self._cancellations is not None:
             return now > self._cancellations
         return now > 0 and not _is_cleanup(error)
@@ -313,7 +314,7 @@ class Progress:
         if isinstance(error, (StaleSessionRetryError, InDoubtError)):
             return True
         task, at = getattr(error, _GAVE_UP, (None, -math.inf))
-        return at >= self._attempt_began and (in_a_child or task == _current_task())
+        return at >= self._attempt_began and (in_a_child or task == current_task())
 
     # What the strategies are handed
 
@@ -411,7 +412,7 @@ class Progress:
         try:
             if self.policy.reraise and self.error is not None:
                 cause = self._doubt if self._doubt is not None else cause
-                BaseException.__setattr__(cause, _GAVE_UP, (_current_task(), time.monotonic()))
+                BaseException.__setattr__(cause, _GAVE_UP, (current_task(), time.monotonic()))
                 note(cause, facts)
                 context = cause.__context__
                 try:
@@ -451,20 +452,6 @@ class Progress:
 _GAVE_UP = "__stale_retry_gave_up__"
 """Where a store's own error remembers in which task and when a decorated call gave up with it. No flag, because a store
 may raise one and the same error object again, and to several calls at once."""
-
-
-def _current_task() -> int:
-    return anyio.get_current_task().id
-
-
-def cancellations() -> int:
-    """How many cancellations of this task are under way; 0 where nobody counts them (trio, Python 3.10)."""
-    try:
-        task: Any = asyncio.current_task()
-    except RuntimeError:
-        return 0
-    counted = getattr(task, "cancelling", None)
-    return 0 if counted is None else int(counted())
 
 
 def _is_cleanup(error: BaseException) -> bool:

@@ -103,6 +103,8 @@ async def _wait(progress: Progress) -> None:
 
 async def _queue(progress: Progress) -> None:
     """Wait for the places at the local gates; who had to wait is brought up to date."""
+    if all(place.take() for place in progress.places):
+        return
     with anyio.CancelScope(deadline=progress.deadline) as scope:
         for place in progress.places:
             if not place.take():

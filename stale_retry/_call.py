@@ -239,6 +239,7 @@ def _receivers(append: Any) -> tuple[Any, ...]:
     return ()
 
 
+@functools.lru_cache
 def block_shape(session: str) -> CallShape:
     """A block of code has no signature, only a session and what the refresh hook takes before it."""
     return CallShape(Signature([Parameter(session, Parameter.POSITIONAL_OR_KEYWORD)]), session)

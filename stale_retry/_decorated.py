@@ -10,10 +10,11 @@ from typing import Any, Protocol, cast
 
 import anyio
 
-from ._attempts import Progress, cancellations
+from ._attempts import Progress
 from ._between import leave_gates, prepare
 from ._call import Call, name_of
 from ._policy import Policy
+from ._tasks import cancellations
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -21,6 +22,10 @@ AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
 
 class Shape(Protocol):
     """What is known of a function before any call of it."""
+
+    @property
+    def position(self) -> int | None:
+        """Where the session stands, or the key, if it is a positional argument."""
 
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the gates tell contenders apart by; KeyError for a wrong call."""
@@ -52,18 +57,22 @@ def _at_once(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -
 
 def _in_its_place(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
     (gate,) = policy.local_gates
+    position = shape.position
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         entered = time.monotonic()
-        try:
-            session = shape.session_of(args, kwargs)
-        except KeyError:
-            return await function(*args, **kwargs)  # which says best what is wrong with the call
+        if position is not None and position < len(args):
+            session = args[position]
+        else:
+            try:
+                session = shape.session_of(args, kwargs)
+            except KeyError:
+                return await function(*args, **kwargs)  # which says best what is wrong with the call
         place = gate(session)
         if not place.take():
             progress = Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, places=(place,))
             return await _go_on(progress)
-        cancelled = cancellations()
+        cancelled = cancellations(place.loop)
         try:
             result = await function(*args, **kwargs)
         except Exception as error:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import anyio
 from anyio.lowlevel import current_token
 
+from ._tasks import current_loop
 from ._types import Gate
 
 logger = logging.getLogger("stale_retry")
@@ -109,7 +110,7 @@ class _State:
         if self.left.is_set():
             return
         native: Any = self._token.native_token
-        if asyncio._get_running_loop() is native:
+        if current_loop() is native:
             self.give_back()
             return
         call_soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import MethodType
@@ -74,6 +75,7 @@ class StaleSessionRetrying(Policy):
 
     refresh: Refresh
     _shapes: WeakKeyDictionary[Any, dict[bool, CallShape]]
+    _refresh_takes: Callable[[int], bool]
 
     @_checks.naming_unknown_options
     def __init__(
@@ -119,7 +121,10 @@ class StaleSessionRetrying(Policy):
                 name=name,
             ),
         )
-        vars(self)["_shapes"] = WeakKeyDictionary()
+        vars(self).update(
+            _shapes=WeakKeyDictionary(),
+            _refresh_takes=functools.cache(functools.partial(_checks.accepts, refresh)),
+        )
 
     @overload
     def __call__(self, append: C, /) -> C: ...
@@ -178,7 +183,7 @@ class StaleSessionRetrying(Policy):
             TypeError: there is no session, `refresh` cannot take these arguments, or `on` judges results, which a
                 block has not.
         """
-        if not leading or not _checks.accepts(self.refresh, len(leading)):
+        if not leading or not self._refresh_takes(len(leading)):
             raise TypeError(
                 f"attempts takes the arguments of refresh, the session last: "
                 f"{name_of(self.refresh)}{inspect.signature(self.refresh)}"

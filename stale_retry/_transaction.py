@@ -148,6 +148,11 @@ class _KeyShape:
                 called = f"{name_of(function)}{self._signature}"
                 raise ValueError(f"key must name a parameter of the function, but {called} has no {name!r}")
         self._names = names
+        self.position: int | None = None
+        if isinstance(key, str):
+            kind = self._signature.parameters[key].kind
+            if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+                self.position = list(self._signature.parameters).index(key)
 
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
         """The key of a call.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 import weakref
 from collections.abc import Callable, Hashable
@@ -11,7 +10,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import anyio
-from anyio.lowlevel import current_token
+
+from .._tasks import current_loop
 
 S = TypeVar("S")
 
@@ -40,19 +40,17 @@ class LocalGate(Generic[S]):
             raise TypeError(f"key must be a function of the session, got {key!r}")
         self._key = key
         # An entry goes with its loop, so what waited in a loop that was simply closed holds nothing.
-        self._loops: weakref.WeakKeyDictionary[Any, dict[Hashable, _Queue]] = weakref.WeakKeyDictionary()
+        self.loops: weakref.WeakKeyDictionary[Any, dict[Hashable, _Queue]] = weakref.WeakKeyDictionary()
 
     def __call__(self, session: S) -> Place:
-        loop: Any = asyncio._get_running_loop()  # None under trio; the public form raises there
-        if loop is None:
-            loop = current_token().native_token
-        queues = self._loops.get(loop)
+        loop = current_loop()
+        queues = self.loops.get(loop)
         if queues is None:
-            queues = self._loops.setdefault(loop, {})
+            queues = self.loops.setdefault(loop, {})
         return Place(loop, queues, self._key(session))
 
     def __len__(self) -> int:
-        return sum(map(len, self._loops.values()))
+        return sum(map(len, self.loops.values()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LocalGate, (self._key,)
@@ -85,14 +83,15 @@ class Place:
     """One contender's place: `take` it or `wait` for it, then `release` it, from any task.
 
     Attributes:
+        loop: the event loop in which it is.
         waited: whether it had to be waited for.
     """
 
-    __slots__ = ("__weakref__", "_called", "_hold", "_key", "_loop", "_queue", "_queues", "waited")
+    __slots__ = ("__weakref__", "_called", "_hold", "_key", "_queue", "_queues", "loop", "waited")
 
     def __init__(self, loop: Any, queues: dict[Hashable, _Queue], key: Hashable) -> None:
         self.waited = False
-        self._loop = loop
+        self.loop = loop
         self._queues = queues
         self._key = key
         self._queue: _Queue | None = None
@@ -134,9 +133,9 @@ class Place:
         return self.waited and (last is None or last() is not session)
 
     def stored_through(self, session: Any) -> None:
-        """Remember by what session the store was changed last, for as long as somebody is here."""
+        """Tell those who wait by what session the store was changed last."""
         queue = self._queue
-        if queue is not None:
+        if queue is not None and queue.waiting:
             try:
                 queue.last = weakref.ref(session)
             except TypeError:
@@ -148,7 +147,9 @@ class Place:
         if hold is None:
             return
         holds = _holds.get()
-        if hold in holds:
+        if len(holds) == 1 and holds[0] is hold:
+            _holds.set(())
+        elif hold in holds:
             _holds.set(tuple(other for other in holds if other is not hold))
         _leave(self._queues, self._key, hold)
 
@@ -171,14 +172,15 @@ class Place:
 
     def _note_hold(self) -> None:
         if self._hold is not None:
-            _holds.set((*(hold for hold in _holds.get() if not hold.ended), self._hold))
+            holds = _holds.get()
+            _holds.set((*(hold for hold in holds if not hold.ended), self._hold) if holds else (self._hold,))
 
     def __del__(self) -> None:
         hold = self._hold
         if hold is None:
             return
         self._hold = None
-        _let_go(self._loop, self._queues, self._key, hold)
+        _let_go(self.loop, self._queues, self._key, hold)
         warnings.warn(
             "a place at a local gate was dropped, and is free again: make each attempt with `with attempt:`, and close "
             "the generator that yields inside it",
@@ -205,11 +207,7 @@ def _leave(queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
 
 def _let_go(loop: Any, queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
     """Leave from a collection, which may run in any thread."""
-    try:
-        here = current_token().native_token is loop
-    except RuntimeError:
-        here = False
-    if here:
+    if current_loop() is loop:
         _leave(queues, key, hold)
         return
     call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
