@@ -41,7 +41,7 @@ def test_the_example_is_a_whole_test_file_that_passes(example, run):
             "    @(lambda *_, **__: lambda append: append)(\n        None,",
             6,
         ),
-        ("        on_conflict=already_stored,\n", "", 1),
+        ("on_conflict=already_stored", "on_conflict=lambda conflict: None", 1),
         ("deadline=10.0", "deadline=100.0", 1),
         ("exponential(0.1, max=2.0)", "exponential(0.3, max=2.0)", 1),
     ],
