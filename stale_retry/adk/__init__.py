@@ -1,11 +1,11 @@
 """google-adk: wrap a session service, and an append that lost a race is retried on the session as it is now."""
 
+from ..transient import is_transient_error, retry_if_transient
 from ._policy import retry_on_stale_session
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
 from .service import RetryingSessionService
-from .transient import is_transient_error, retry_if_transient
 
 __all__ = [
     "InterleavedTurnError",

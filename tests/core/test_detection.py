@@ -1,20 +1,34 @@
-"""Which errors mean "stale", in every release of google-adk and for any other store."""
+"""Which errors mean "rejected": in every release of google-adk, and in the stores that other people have."""
 
+import pickle
 import sys
+from types import SimpleNamespace
 
 import pytest
-from tenacity import RetryCallState, retry_if_exception_type
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
 
-from stale_retry import (
+from stale_retry.detection import (
+    http_status,
+    is_conflict_error,
+    is_stale_session_error,
+    retry_if_conflict,
+    retry_if_stale_session,
+    sqlstate,
+    unique_violation,
+)
+from stale_retry.errors import (
     AttemptsExhaustedError,
     DeadlineExceededError,
+    InDoubtError,
     SessionGoneError,
     SessionRefreshError,
     StaleSessionError,
     StaleSessionRetryError,
-    is_stale_session_error,
-    retry_if_stale_session,
 )
+
+from .lookalikes import HOSTILE, lookalike
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -24,8 +38,8 @@ WORDS = {
         "Session last_update_time 2025-05-16 10:00:00 is later than the update_time in storage 2025-05-16 09:59:59"
     ),
     "1.0 to 1.23, DatabaseSessionService": (
-        "The last_update_time provided in the session object 2025-11-01 10:00:00 is earlier than the update_time in "
-        "the storage_session 2025-11-01 10:00:01. Please check if it is a stale session."
+        "The last_update_time provided in the session object '2025-11-01 10:00:00' is earlier than the update_time in "
+        "the storage_session '2025-11-01 10:00:01'. Please check if it is a stale session."
     ),
     "1.19 to 2.6, SqliteSessionService": (
         "The last_update_time provided in the session object is earlier than the update_time in storage. Please check "
@@ -37,61 +51,93 @@ WORDS = {
     ),
 }
 
+GIVE_UPS = [
+    StaleSessionRetryError,
+    AttemptsExhaustedError,
+    DeadlineExceededError,
+    InDoubtError,
+    SessionGoneError,
+    SessionRefreshError,
+    InDoubtError,
+]
+
+
+def gave_up(kind=AttemptsExhaustedError, last_error=None):
+    return kind("gave up", attempts=1, elapsed=0.0, last_error=last_error or StaleSessionError())
+
 
 def another_stores(base):
     """As google-adk 2.7 has it, and its MongoDB and Firestore services: a class of that name, from another package."""
     return type("StaleSessionError", (base,), {"__module__": "google.adk.errors"})
 
 
-@pytest.mark.parametrize("release", WORDS)
-def test_a_value_error_in_the_words_of_a_release_is_stale(release):
-    assert is_stale_session_error(ValueError(WORDS[release]))
+def raised_from(error, cause):
+    error.__cause__ = cause
+    return error
 
 
-@pytest.mark.parametrize("release", WORDS)
-def test_the_same_words_in_another_error_are_not(release):
-    assert not is_stale_session_error(RuntimeError(WORDS[release]))
+def says(strategy, error):
+    state = RetryCallState(None, None, (), {})
+    state.set_exception((type(error), error, None))
+    return strategy(state)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError(),
-        ValueError("the event has no author"),
-        ValueError("stale"),
-        ValueError("Session not found"),
-        KeyError("session"),
-        Exception("StaleSessionError"),
-        TimeoutError(),
-    ],
-)
-def test_other_errors_are_not(error):
-    assert not is_stale_session_error(error)
+class TestStale:
+    @pytest.mark.parametrize("release", WORDS)
+    def test_a_plain_value_error_in_the_words_of_a_release_is(self, release):
+        assert is_stale_session_error(ValueError(WORDS[release]))
 
+    @pytest.mark.parametrize("release", WORDS)
+    def test_the_same_words_in_another_error_are_not(self, release):
+        assert not is_stale_session_error(RuntimeError(WORDS[release]))
 
-def test_our_own_error_and_its_children_are():
-    class Child(StaleSessionError):
-        pass
+    @pytest.mark.parametrize("release", WORDS)
+    def test_the_same_words_in_a_subclass_of_value_error_are_not(self, release):
+        """pydantic's ValidationError is a ValueError, and quotes what the user wrote."""
+        assert not is_stale_session_error(type("ValidationError", (ValueError,), {})(WORDS[release]))
 
-    assert is_stale_session_error(StaleSessionError())
-    assert is_stale_session_error(Child())
+    @pytest.mark.parametrize("release", WORDS)
+    def test_words_that_are_quoted_behind_others_are_not(self, release):
+        assert not is_stale_session_error(ValueError(f"not a number: {WORDS[release]!r}"))
 
+    @given(st.text())
+    def test_no_other_text_is(self, text):
+        assert not is_stale_session_error(ValueError(text))
 
-@pytest.mark.parametrize("base", [ValueError, Exception, RuntimeError])
-def test_any_class_of_that_name_is_and_so_are_its_children(base):
-    theirs = another_stores(base)
-    child = type("MongoStaleSessionError", (theirs,), {})
-    assert is_stale_session_error(theirs("whatever it says"))
-    assert is_stale_session_error(child("whatever it says"))
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ValueError(),
+            ValueError("stale"),
+            ValueError("Session not found"),
+            KeyError("session"),
+            Exception("StaleSessionError"),
+            TimeoutError(),
+        ],
+    )
+    def test_other_errors_are_not(self, error):
+        assert not is_stale_session_error(error)
 
+    def test_our_own_error_and_its_children_are(self):
+        class Child(StaleSessionError):
+            pass
 
-@pytest.mark.parametrize(
-    "kind",
-    [StaleSessionRetryError, AttemptsExhaustedError, DeadlineExceededError, SessionGoneError, SessionRefreshError],
-)
-def test_giving_up_is_not(kind):
-    error = kind("gave up", attempts=1, elapsed=0.0, last_error=StaleSessionError())
-    assert not is_stale_session_error(error)
+        assert is_stale_session_error(StaleSessionError())
+        assert is_stale_session_error(Child())
+
+    @pytest.mark.parametrize("base", [ValueError, Exception, RuntimeError])
+    def test_any_class_of_that_name_is_and_so_are_its_children(self, base):
+        theirs = another_stores(base)
+        child = type("MongoStaleSessionError", (theirs,), {})
+        assert is_stale_session_error(theirs("whatever it says"))
+        assert is_stale_session_error(child("whatever it says"))
+
+    @pytest.mark.parametrize("kind", GIVE_UPS)
+    def test_giving_up_is_not(self, kind):
+        assert not is_stale_session_error(gave_up(kind))
+
+    def test_what_was_raised_from_a_stale_error_is_not(self):
+        assert not is_stale_session_error(raised_from(RuntimeError(), StaleSessionError()))
 
 
 class TestGroups:
@@ -108,25 +154,356 @@ class TestGroups:
         assert not is_stale_session_error(ExceptionGroup("", [ExceptionGroup("", [stale, KeyError()]), stale]))
         assert not is_stale_session_error(BaseExceptionGroup("", [stale, KeyboardInterrupt()]))
 
-    def test_with_a_call_that_gave_up_are_not(self):
-        gave_up = SessionGoneError("gone", attempts=1, elapsed=0.0, last_error=StaleSessionError())
-        assert not is_stale_session_error(ExceptionGroup("", [StaleSessionError(), gave_up]))
+    @pytest.mark.parametrize("judge", [is_stale_session_error, is_conflict_error])
+    @pytest.mark.parametrize("exceptions", [(), None, 1])
+    def test_that_hold_nothing_are_not(self, judge, exceptions):
+        odd = type("StaleSessionError", (ExceptionGroup,), {"exceptions": exceptions})
+        assert not judge(odd("", [StaleSessionError()]))
+
+    @pytest.mark.parametrize("judge", [is_stale_session_error, is_conflict_error])
+    def test_that_hold_themselves_are_not(self, judge):
+        odd = type("Odd", (ExceptionGroup,), {"exceptions": property(lambda self: (self,))})
+        assert not judge(odd("", [StaleSessionError()]))
+
+    @pytest.mark.parametrize("judge", [is_stale_session_error, is_conflict_error])
+    @pytest.mark.parametrize("kind", GIVE_UPS)
+    def test_with_a_call_that_gave_up_are_not(self, judge, kind):
+        assert not judge(ExceptionGroup("", [StaleSessionError(), gave_up(kind)]))
+
+    def test_are_conflicts_when_all_their_leaves_are(self):
+        conflicts = [StaleSessionError(), raised_from(RuntimeError(), CONFLICTS["SQLAlchemy"])]
+        assert is_conflict_error(ExceptionGroup("", conflicts))
+        assert is_conflict_error(ExceptionGroup("", [ExceptionGroup("", conflicts), CONFLICTS["redis"]]))
+        assert not is_conflict_error(ExceptionGroup("", [*conflicts, TimeoutError()]))
+
+    def test_count_as_what_an_error_was_raised_from(self):
+        assert is_conflict_error(raised_from(RuntimeError(), ExceptionGroup("", [CONFLICTS["redis"]])))
+        assert not is_conflict_error(raised_from(RuntimeError(), ExceptionGroup("", [CONFLICTS["redis"], KeyError()])))
 
 
+CLIENT_ERROR = type("ClientError", (Exception,), {"__module__": "botocore.exceptions"})
+
+
+def aws(code, status=400, **response):
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **response}
+    return lookalike("botocore.errorfactory.SomeException", bases=(CLIENT_ERROR,), response=answer)
+
+
+def cancelled(*reasons):
+    return aws("TransactionCanceledException", CancellationReasons=[{"Code": reason} for reason in reasons])
+
+
+def mongodb(code, *labels):
+    return lookalike(
+        "pymongo.errors.OperationFailure",
+        bases=(type("PyMongoError", (Exception,), {"__module__": "pymongo.errors"}),),
+        code=code,
+        has_error_label=labels.__contains__,
+    )
+
+
+def grpc(status):
+    return lookalike("grpc.RpcError", code=lambda: SimpleNamespace(name=status))
+
+
+CONFLICTS = {
+    "SQLAlchemy": lookalike("sqlalchemy.orm.exc.StaleDataError", "UPDATE ... expected to update 1 row(s); 0 matched."),
+    "asyncpg": lookalike("asyncpg.exceptions.SerializationError", sqlstate="40001"),
+    "psycopg": lookalike("psycopg.errors.DeadlockDetected", sqlstate="40P01"),
+    "psycopg2": lookalike("psycopg2.errors.SerializationFailure", pgcode="40001"),
+    "pyodbc": lookalike("pyodbc.Error", "40001", "[40001] deadlock victim"),
+    "pg8000": lookalike("pg8000.exceptions.Error", {"C": "40001", "M": "could not serialize access"}),
+    "pymysql": lookalike("pymysql.err.MySQLError", 1213, "Deadlock found when trying to get lock"),
+    "MySQL Connector": lookalike("mysql.connector.errors.Error", errno=1213),
+    "redis": lookalike("redis.exceptions.WatchError", "Watched variable changed."),
+    "valkey": lookalike("valkey.exceptions.WatchError", "Watched variable changed."),
+    "NATS": lookalike("nats.js.errors.APIError", err_code=10071),
+    "NATS, without a number": lookalike("nats.js.errors.APIError", err_code=10164),
+    "NATS key-value": lookalike("nats.js.errors.KeyWrongLastSequenceError"),
+    "KurrentDB": lookalike("kurrentdbclient.exceptions.WrongCurrentVersionError"),
+    "KurrentDB, consistency checks": lookalike("kurrentdbclient.exceptions.ConsistencyChecksFailedError"),
+    "KurrentDB before 1.3": lookalike("kurrentdbclient.exceptions.WrongCurrentVersion"),
+    "EventStoreDB": lookalike("esdbclient.exceptions.WrongCurrentVersion"),
+    "eventsourcing": lookalike("eventsourcing.persistence.IntegrityError", "UNIQUE constraint failed: stored_events.a"),
+    "DynamoDB": aws("ConditionalCheckFailedException"),
+    "DynamoDB, a transaction elsewhere": aws("TransactionConflictException"),
+    "DynamoDB, a transaction": cancelled("None", "ConditionalCheckFailed", None, "TransactionConflict"),
+    "DynamoDB, another region": aws("ReplicatedWriteConflictException"),
+    "S3": aws("PreconditionFailed", status=412),
+    "S3, under way": aws("ConditionalRequestConflict", status=409),
+    "Cosmos": lookalike("azure.cosmos.exceptions.CosmosAccessConditionFailedError"),
+    "Azure": lookalike("azure.core.exceptions.ResourceModifiedError", status_code=412),
+    "httpx": lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=412)),
+    "aiohttp": lookalike("aiohttp.client_exceptions.ClientResponseError", status=412),
+    "a2a-sdk": lookalike("a2a.server.cluster.task_store.ConcurrentTaskModificationError"),
+    "pydantic-ai": lookalike("pydantic_ai.conversation_store.ConversationConflict"),
+    "Google": lookalike("google.api_core.exceptions.Aborted"),
+    "Firestore": raised_from(
+        ValueError("Failed to commit transaction in 5 attempts."), lookalike("google.api_core.exceptions.Aborted")
+    ),
+    "gRPC": grpc("ABORTED"),
+    "google-genai": lookalike("google.genai.errors.APIError", code=409, status="ABORTED"),
+    "MongoDB": mongodb(112, "TransientTransactionError"),
+}
+
+NEAR_MISSES = {
+    "a timeout": TimeoutError(),
+    "a lost connection": ConnectionResetError(),
+    "no row": lookalike("sqlalchemy.exc.NoResultFound"),
+    "a class of that name in another package": lookalike("mine.StaleDataError"),
+    "a package whose name begins alike": lookalike("sqlalchemy_utils.StaleDataError"),
+    "a duplicate": lookalike(
+        "asyncpg.exceptions.UniqueViolationError", sqlstate="23505", constraint_name="events_pkey"
+    ),
+    "another SQLSTATE": lookalike("psycopg2.errors.QueryCanceled", pgcode="57014"),
+    "no SQLSTATE": lookalike("psycopg.OperationalError", "the connection is lost", sqlstate=None),
+    "pyodbc without arguments": lookalike("pyodbc.Error"),
+    "MySQL, a duplicate": lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry '1213' for key 'PRIMARY'"),
+    "MySQL without a number": lookalike("asyncmy.errors.MySQLError", "1213"),
+    "redis lost its connection while watching": lookalike(
+        "redis.exceptions.WatchError", "A ConnectionError occurred while watching one or more keys"
+    ),
+    "redis 5 lost its connection while watching": lookalike(
+        "redis.exceptions.WatchError", "A TimeoutError occurred on while watching one or more keys"
+    ),
+    "NATS, another number": lookalike("nats.js.errors.APIError", err_code=10060),
+    "KurrentDB, no such stream": lookalike("kurrentdbclient.exceptions.NotFoundError"),
+    "eventsourcing, seen before": lookalike(
+        "eventsourcing.persistence.IntegrityError", "Failed to record tracking for accounts 17"
+    ),
+    "eventsourcing, seen before, in memory": lookalike(
+        "eventsourcing.persistence.IntegrityError", "Tracking notification ID 17 not greater than current max 17"
+    ),
+    "eventsourcing, seen before, in SQLite": lookalike(
+        "eventsourcing.persistence.IntegrityError", "UNIQUE constraint failed: tracking.application_name"
+    ),
+    "DynamoDB, throughput": aws("ProvisionedThroughputExceededException"),
+    "DynamoDB, validation": aws("ValidationException"),
+    "DynamoDB, a transaction with a mistake in it": cancelled("ConditionalCheckFailed", "ValidationError"),
+    "DynamoDB, a throttled transaction": cancelled("None", "ThrottlingError"),
+    "DynamoDB, a transaction cancelled for no reason": cancelled("None", "None"),
+    "DynamoDB, a transaction cancelled without a word": aws("TransactionCanceledException"),
+    "HTTP 409": lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=409)),
+    "HTTP 500": lookalike("aiohttp.client_exceptions.ClientResponseError", status=500),
+    "no answer": lookalike("requests.exceptions.ConnectionError", response=None),
+    "a status that is none": lookalike("mine.JobError", status=True, response=SimpleNamespace(status="412")),
+    "a code that is no status": lookalike("mine.JobError", code=412),
+    "gRPC": grpc("UNAVAILABLE"),
+    "gRPC without a status": lookalike("grpc.RpcError"),
+    "google-genai": lookalike("google.genai.errors.APIError", code=409, status="ALREADY_EXISTS"),
+    "Google's 409": lookalike("google.api_core.exceptions.AlreadyExists"),
+    "Firestore, for another reason": ValueError("Failed to commit transaction in 5 attempts."),
+    "MongoDB, a duplicate": mongodb(11000),
+    "MongoDB, a commit without an answer": mongodb(112, "UnknownTransactionCommitResult"),
+    "text": RuntimeError("40001 StaleDataError WatchError 412 Precondition Failed ConditionalCheckFailedException"),
+}
+
+
+class TestConflicts:
+    @pytest.mark.parametrize("store", CONFLICTS)
+    def test_are_recognised_in_each_store(self, store):
+        assert is_conflict_error(CONFLICTS[store])
+
+    @pytest.mark.parametrize("store", CONFLICTS)
+    def test_are_recognised_in_what_was_raised_from_them(self, store):
+        assert is_conflict_error(raised_from(RuntimeError(), raised_from(KeyError(), CONFLICTS[store])))
+
+    @pytest.mark.parametrize("store", CONFLICTS)
+    def test_are_recognised_in_what_sqlalchemy_wraps(self, store):
+        assert is_conflict_error(lookalike("sqlalchemy.exc.DBAPIError", orig=CONFLICTS[store]))
+
+    @pytest.mark.parametrize("store", CONFLICTS)
+    def test_are_none_where_they_were_only_being_handled(self, store):
+        mistake = KeyError("in an error handler")
+        mistake.__context__ = CONFLICTS[store]
+        assert not is_conflict_error(mistake)
+
+    @pytest.mark.parametrize("store", CONFLICTS)
+    def test_are_recognised_in_a_class_of_ones_own_that_inherits(self, store):
+        error = CONFLICTS[store]
+        mine = type("Mine", (type(error),), {"__module__": "mine"})(*error.args)
+        mine.__dict__.update(error.__dict__)
+        assert is_conflict_error(raised_from(mine, error.__cause__))
+
+    @pytest.mark.parametrize("error", NEAR_MISSES)
+    def test_are_not_mistaken(self, error):
+        assert not is_conflict_error(NEAR_MISSES[error])
+
+    @pytest.mark.parametrize("release", WORDS)
+    def test_are_all_that_is_stale_as_well(self, release):
+        assert is_conflict_error(ValueError(WORDS[release]))
+        assert is_conflict_error(another_stores(Exception)())
+        assert is_conflict_error(raised_from(RuntimeError(), StaleSessionError()))
+
+    @pytest.mark.parametrize("kind", GIVE_UPS)
+    def test_are_not_what_a_decorated_call_gave_up_with(self, kind):
+        end = raised_from(gave_up(kind, CONFLICTS["redis"]), CONFLICTS["redis"])
+        assert not is_conflict_error(end)
+        assert not is_conflict_error(raised_from(RuntimeError(), end))
+        assert not is_conflict_error(raised_from(StaleSessionError(), end))
+
+    def test_are_none_in_a_chain_that_bites_its_own_tail(self):
+        first, second = RuntimeError(), RuntimeError()
+        first.__cause__, second.__cause__ = second, first
+        assert not is_conflict_error(first)
+
+    def test_are_recognised_behind_an_error_that_is_falsy(self):
+        falsy = lookalike("mine.Falsy", bases=(type("Empty", (Exception,), {"__len__": lambda self: 0}),))
+        assert is_conflict_error(raised_from(RuntimeError(), raised_from(falsy, CONFLICTS["redis"])))
+        assert is_conflict_error(lookalike("sqlalchemy.exc.DBAPIError", orig=raised_from(falsy, CONFLICTS["redis"])))
+
+
+class TestHostileErrors:
+    @pytest.mark.parametrize(
+        "judge",
+        [
+            is_stale_session_error,
+            is_conflict_error,
+            unique_violation("a").predicate,
+            http_status(409).predicate,
+            sqlstate("23505").predicate,
+        ],
+    )
+    @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
+    def test_neither_match_nor_raise(self, judge, make):
+        """An append's own error must reach the caller, not one out of the question what it means."""
+        assert judge(make()) is False
+
+
+def sqlite(text):
+    return lookalike("sqlite3.IntegrityError", text)
+
+
+class TestUniqueViolation:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            lookalike("asyncpg.exceptions.UniqueViolationError", sqlstate="23505", constraint_name="one_version"),
+            lookalike("psycopg.Error", sqlstate="23505", diag=SimpleNamespace(constraint_name="one_version")),
+            lookalike("psycopg2.Error", pgcode="23505", diag=SimpleNamespace(constraint_name="one_version")),
+            lookalike("pg8000.exceptions.Error", {"C": "23505", "n": "one_version"}),
+            lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'one_version'"),
+            lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'events.one_version'"),
+            sqlite("UNIQUE constraint failed: one_version"),
+        ],
+        ids=lambda error: type(error).__module__,
+    )
+    def test_of_the_named_constraint_matches_directly_and_wrapped(self, error):
+        wrapped = lookalike("sqlalchemy.exc.IntegrityError", orig=error)
+        named, other = unique_violation("events_pkey", "one_version"), unique_violation("events_pkey")
+        assert says(named, error)
+        assert says(named, wrapped)
+        assert not says(other, error)
+        assert not says(other, wrapped)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "matches"),
+        [
+            ("events.stream, events.version", "UNIQUE constraint failed: events.stream, events.version", True),
+            ("events.version", "UNIQUE constraint failed: events.stream, events.version", False),
+            ("version", "UNIQUE constraint failed: events.version", False),
+            ("events.version", "NOT NULL constraint failed: events.version", False),
+            ("events.version", "a trigger says: UNIQUE constraint failed: events.version", False),
+        ],
+    )
+    def test_in_sqlite_names_all_columns_and_nothing_else(self, name, text, matches):
+        assert says(unique_violation(name), sqlite(text)) is matches
+
+    def test_in_mysql_may_be_named_with_its_table(self):
+        error = lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'events.one_version'")
+        assert says(unique_violation("events.one_version"), error)
+        assert not says(unique_violation("others.one_version"), error)
+
+    def test_in_mysql_is_not_told_by_the_value_that_a_user_wrote(self):
+        error = lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'x' for key 'one_version' for key 'PRIMARY'")
+        assert not says(unique_violation("one_version"), error)
+
+    def test_is_not_another_violation_of_the_same_constraint(self):
+        exclusion = lookalike("psycopg.Error", sqlstate="23P01", diag=SimpleNamespace(constraint_name="one_version"))
+        assert not says(unique_violation("one_version"), exclusion)
+        assert not says(unique_violation("1213"), CONFLICTS["pymysql"])
+
+
+@pytest.mark.parametrize("status", [408, 409, 412])
+def test_http_status_is_read_wherever_a_client_has_it(status):
+    strategy = http_status(409, 412)
+    for error in (
+        lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=status)),
+        lookalike("aiohttp.ClientResponseError", status=status),
+        lookalike("google.api_core.exceptions.GoogleAPICallError", code=status),
+        lookalike("google.genai.errors.APIError", code=status, status="ABORTED"),
+        lookalike("mine.ApiError", response=SimpleNamespace(status=status)),
+        aws("Whatever", status=status),
+    ):
+        assert says(strategy, error) is (status != 408)
+        assert says(strategy, raised_from(RuntimeError(), error)) is (status != 408)
+
+
+@pytest.mark.parametrize("state", ["55P03", "23505", "23P01"])
+def test_sqlstate_is_read_through_any_driver(state):
+    strategy = sqlstate("55P03", "23505")
+    for error in (
+        lookalike("asyncpg.exceptions.PostgresError", sqlstate=state),
+        lookalike("psycopg2.Error", pgcode=state),
+        lookalike("sqlalchemy.exc.DBAPIError", orig=lookalike("pyodbc.Error", state, "text")),
+    ):
+        assert says(strategy, error) is (state != "23P01")
+
+
+STRATEGIES = [
+    retry_if_stale_session(),
+    retry_if_conflict(),
+    unique_violation("a", "b"),
+    http_status(409),
+    sqlstate("23505"),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: type(strategy).__name__)
 class TestAsATenacityStrategy:
-    def says(self, strategy, error):
-        state = RetryCallState(None, None, (), {})
-        state.set_exception((type(error), error, None))
-        return strategy(state)
+    def test_it_looks_at_the_error_only(self, strategy):
+        assert isinstance(strategy, retry_if_exception)
+        assert type(strategy).__call__ is retry_if_exception.__call__
 
-    def test_it_says_the_same(self):
-        strategy = retry_if_stale_session()
-        for error in (StaleSessionError(), ValueError("other"), ValueError(WORDS["0.5, DatabaseSessionService"])):
-            assert self.says(strategy, error) is is_stale_session_error(error)
+    def test_it_can_be_pickled(self, strategy):
+        again = pickle.loads(pickle.dumps(strategy))
+        for error in (*CONFLICTS.values(), *NEAR_MISSES.values()):
+            assert says(again, error) is says(strategy, error)
 
-    def test_it_composes(self):
-        either = retry_if_stale_session() | retry_if_exception_type(TimeoutError)
-        both = retry_if_stale_session() & retry_if_exception_type(KeyError)
-        assert self.says(either, TimeoutError())
-        assert self.says(either, StaleSessionError())
-        assert not self.says(both, StaleSessionError())
+    def test_it_composes(self, strategy):
+        either = strategy | retry_if_exception_type(TimeoutError) | retry_if_stale_session()
+        both = strategy & retry_if_exception_type(KeyError)
+        assert says(either, TimeoutError())
+        assert says(either, StaleSessionError())
+        assert not says(either, KeyError())
+        assert not says(both, StaleSessionError())
+
+
+def test_the_strategies_say_what_the_functions_say():
+    for error in (StaleSessionError(), *CONFLICTS.values(), *NEAR_MISSES.values()):
+        assert says(retry_if_stale_session(), error) is is_stale_session_error(error)
+        assert says(retry_if_conflict(), error) is is_conflict_error(error)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "arguments", "error", "rule"),
+    [
+        (unique_violation, (), ValueError, "names of constraints"),
+        (unique_violation, ("",), ValueError, "names of constraints"),
+        (unique_violation, ("a", 1), TypeError, "names of constraints"),
+        (unique_violation, (["a"],), TypeError, "names of constraints"),
+        (http_status, (), ValueError, "from 100 to 599"),
+        (http_status, (99,), ValueError, "from 100 to 599"),
+        (http_status, (409, 600), ValueError, "from 100 to 599"),
+        (http_status, ("409",), TypeError, "from 100 to 599"),
+        (http_status, (True,), TypeError, "from 100 to 599"),
+        (sqlstate, (), ValueError, "five digits or capital letters"),
+        (sqlstate, ("2350",), ValueError, "five digits or capital letters"),
+        (sqlstate, ("40p01",), ValueError, "five digits or capital letters"),
+        (sqlstate, ("23505\n",), ValueError, "five digits or capital letters"),
+        (sqlstate, (23505,), TypeError, "five digits or capital letters"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_the_rule(strategy, arguments, error, rule):
+    with pytest.raises(error, match=rf"^{strategy.__name__} takes .*{rule}.*; got "):
+        strategy(*arguments)

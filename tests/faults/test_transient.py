@@ -19,7 +19,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 from stale_retry import StaleSessionError, retry_if_stale_session
-from stale_retry.adk import is_transient_error, retry_if_transient
+from stale_retry.transient import is_transient_error, retry_if_transient
 
 TRANSIENT_SQLSTATES = (
     "08000 08003 08006 08001 08004 08007 08P01 25P03 25P04 40001 40003 40P01 53300 55P03 57014 57P01 57P02 57P03 57P05"

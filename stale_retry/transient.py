@@ -1,0 +1,176 @@
+"""Which errors of databases and HTTP clients mean "not stored, or look again", without importing any of them."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from typing import Any
+
+from tenacity import retry_if_exception
+
+from . import _error_facts as facts
+
+if sys.version_info < (3, 11):
+    from asyncio import TimeoutError as AsyncioTimeoutError
+else:
+    AsyncioTimeoutError = TimeoutError
+
+_TRANSIENT: facts.Names = {
+    "AutoReconnect": ("pymongo",),  # a lost connection, a timeout of the network, no primary, no server
+    "ChunkedEncodingError": ("requests",),
+    "ClientConnectionError": ("aiohttp",),
+    "ClientPayloadError": ("aiohttp",),
+    "ConnectionError": ("botocore", "redis", "requests", "valkey"),
+    "ConnectionTimeout": ("psycopg",),
+    "CosmosClientTimeoutError": ("azure.cosmos",),
+    "DeadlineExceededError": ("kurrentdbclient",),
+    "ExecutionTimeout": ("pymongo",),
+    "HTTPClientError": ("botocore",),
+    "NetworkError": ("httpx", "httpx2"),
+    "PoolTimeout": ("psycopg_pool",),
+    "ProxyError": ("httpx", "httpx2"),
+    "RemoteProtocolError": ("httpx", "httpx2"),
+    "ServiceRequestError": ("azure.core",),
+    "ServiceResponseError": ("azure.core",),
+    "ServiceUnavailableError": ("kurrentdbclient",),
+    "Timeout": ("requests",),
+    "TimeoutError": ("redis", "sqlalchemy", "valkey"),  # SQLAlchemy's: no connection was left in the pool
+    "TimeoutException": ("httpx", "httpx2"),
+    "WTimeoutError": ("pymongo",),
+    "WaitQueueTimeoutError": ("pymongo",),
+}
+# Connection errors to their libraries, and yet they will come again.
+_LASTING: facts.Names = {
+    "AuthenticationError": ("redis", "valkey"),
+    "AuthorizationError": ("redis", "valkey"),
+    "ClientSSLError": ("aiohttp",),
+    "SSLCertVerificationError": ("ssl",),
+    "SSLError": ("botocore", "kurrentdbclient", "requests"),
+    "ServerFingerprintMismatch": ("aiohttp",),
+}
+_SQLSTATES = frozenset(
+    (
+        "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
+        "40001",  # serialization_failure
+        "40003",  # statement_completion_unknown
+        "40P01",  # deadlock_detected
+        "53300",  # too_many_connections
+        "55P03",  # lock_not_available
+        "57014",  # query_canceled, which is also statement_timeout
+        "57P01",  # admin_shutdown, which is also pg_terminate_backend
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P05",  # idle_session_timeout
+    )
+)
+_MYSQL_CODES = frozenset(
+    (
+        1040,  # too many connections
+        1053,  # server shutdown in progress
+        1205,  # lock wait timeout
+        1213,  # deadlock
+        2002,  # no socket
+        2003,  # no host
+        2006,  # server has gone away
+        2013,  # connection lost during the query
+    )
+)
+_TRANSIENT_FACTS: facts.Facts = (
+    (facts.sqlstate_of, _SQLSTATES),
+    (facts.sqlstate_class_of, frozenset(("08",))),  # connection exceptions
+    (facts.mysql_code_of, _MYSQL_CODES),
+    (facts.http_status_of, frozenset((429, 502, 503, 504))),
+    (facts.grpc_status_of, frozenset(("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"))),
+)
+_AWS_CODES = frozenset(
+    (
+        "InternalServerError",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TransactionInProgressException",
+    )
+)
+_MONGODB_LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult")
+
+# A PostgreSQL that has just started, or has no connection left, refuses as well, but not for good.
+_REFUSED_FOR_GOOD = re.compile(r"FATAL:(?!\s*(the database system|sorry, too many|too many conn|remaining connection))")
+
+_SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
+_PRIMARY_RESULT = 0xFF
+
+# A server that is down refuses the connection, and on its own machine its socket does not exist.
+_NO_SERVER = frozenset(
+    (errno.ENOENT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT)
+)
+
+
+@facts.never_raises
+def is_transient_error(error: BaseException) -> bool:
+    """Tell whether an append failed in a way that may not happen again, and that leaves open whether it was stored.
+
+    True for a lost, refused or terminated connection, a server that shuts down or starts up, a statement, lock,
+    request or connection pool that timed out, a deadlock, a serialization failure, a locked SQLite database, HTTP
+    429, 502, 503 and 504 and what says the same without HTTP, and any other `TimeoutError`; see the list in
+    "Recognised errors". Looks at what the error was raised from too, and at SQLAlchemy's `orig`; a group is transient
+    when all its leaves are. False for everything else: a duplicate key, a full disk, a wrong password or certificate, a
+    missing table; for whatever was raised from an error of giving up; and for an error whose own code fails.
+    """
+    return facts.holds(error, _is_transient, unless=_is_lasting)
+
+
+def _is_lasting(error: Any) -> bool:
+    return facts.is_named(error, _LASTING)
+
+
+def _is_transient(error: Any) -> bool:
+    aws = facts.aws_codes_of(error)
+    return (
+        isinstance(error, (ConnectionError, TimeoutError, AsyncioTimeoutError))
+        or (isinstance(error, OSError) and error.errno in _NO_SERVER)
+        or facts.look(error, "connection_invalidated") is True  # SQLAlchemy's word for it
+        or facts.is_named(error, _TRANSIENT)
+        or facts.tells(error, _TRANSIENT_FACTS)
+        or (bool(aws) and aws <= _AWS_CODES)
+        or any(facts.has_mongodb_label(error, label) for label in _MONGODB_LABELS)
+        or _is_locked_sqlite(error)
+        or _is_lost_psycopg(error)
+        or _lost_redis_while_watching(error)
+    )
+
+
+def _is_locked_sqlite(error: Any) -> bool:
+    if not facts.is_named(error, {"OperationalError": ("sqlite3",)}):
+        return False
+    code = facts.look(error, "sqlite_errorcode")  # since Python 3.11
+    if code is None:
+        return "is locked" in str(error)
+    return code & _PRIMARY_RESULT in (_SQLITE_BUSY, _SQLITE_LOCKED)
+
+
+def _is_lost_psycopg(error: Any) -> bool:
+    """A connection that broke or could not be made has no SQLSTATE; what a server refuses it for, it says as FATAL."""
+    general = facts.class_of(error) in (("psycopg", "OperationalError"), ("psycopg2", "OperationalError"))
+    return general and facts.sqlstate_of(error) is None and not _REFUSED_FOR_GOOD.search(str(error))
+
+
+def _lost_redis_while_watching(error: Any) -> bool:
+    """Redis raises the error of a lost race for a lost connection too, though EXEC may have been carried out."""
+    return facts.is_named(error, {"WatchError": ("redis", "valkey")}) and "while watching" in str(error)
+
+
+class retry_if_transient(retry_if_exception):
+    """`is_transient_error` as a tenacity retry strategy, for `in_doubt`: the event of such an attempt may be stored.
+
+    A conflict hook has to look whether it is. google-adk's services are looked into by what `stale_retry.adk` brings.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(is_transient_error)

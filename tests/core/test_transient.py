@@ -1,0 +1,239 @@
+"""Which errors leave open whether an append was stored, and may not come again."""
+
+import asyncio
+import errno
+import pickle
+import sqlite3
+import ssl
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
+
+from stale_retry.detection import is_conflict_error, retry_if_stale_session
+from stale_retry.errors import AttemptsExhaustedError, InDoubtError, StaleSessionError
+from stale_retry.transient import is_transient_error, retry_if_transient
+
+from .lookalikes import HOSTILE, lookalike
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+TRANSIENT_SQLSTATES = (
+    "08000 08003 08006 08001 08004 08007 08P01 08S01 25P03 25P04 40001 40003 40P01 53300 55P03 57014 57P01 57P02 57P03 "
+    "57P05"
+)
+LASTING_SQLSTATES = "22001 23502 23503 23505 25006 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
+
+
+def named(name, base, *args, **attributes):
+    """A lookalike whose class inherits from the class that its library's errors of that kind have in common."""
+    package, _, base_name = base.rpartition(".")
+    return lookalike(name, *args, bases=(type(base_name, (Exception,), {"__module__": package}),), **attributes)
+
+
+def sqlite_error(code, message="from a driver"):
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error
+
+
+def raised_from(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def http(status):
+    return lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=status))
+
+
+def aws(code, status=400, **response):
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **response}
+    return named("botocore.errorfactory.SomeException", "botocore.exceptions.ClientError", response=answer)
+
+
+def mongodb(code, *labels):
+    base = "pymongo.errors.PyMongoError"
+    return named("pymongo.errors.OperationFailure", base, code=code, has_error_label=labels.__contains__)
+
+
+def grpc(status):
+    return lookalike("grpc.RpcError", code=lambda: SimpleNamespace(name=status))
+
+
+TRANSIENT = {
+    "refused": ConnectionRefusedError(),
+    "reset": ConnectionResetError(),
+    "a broken pipe": BrokenPipeError(),
+    "no socket": FileNotFoundError(errno.ENOENT, "no such socket"),
+    "no route": OSError(errno.EHOSTUNREACH, "no route to host"),
+    "a timeout": TimeoutError(),
+    "asyncio's timeout": asyncio.TimeoutError(),
+    "SQLite, busy": sqlite_error(5),
+    "SQLite, busy for a snapshot": sqlite_error(5 | (2 << 8)),
+    "SQLite, locked": sqlite_error(6),
+    "SQLite, locked, where Python gives no code": sqlite3.OperationalError("database is locked"),
+    "SQLAlchemy, invalidated": lookalike("sqlalchemy.exc.DBAPIError", connection_invalidated=True),
+    "SQLAlchemy, no connection in the pool": lookalike("sqlalchemy.exc.TimeoutError"),
+    "psycopg, lost": lookalike("psycopg.OperationalError", "the connection is lost", sqlstate=None),
+    "psycopg, refused": lookalike("psycopg.OperationalError", "connection failed: Connection refused", sqlstate=None),
+    "psycopg, starting": lookalike("psycopg.OperationalError", "failed: FATAL:  the database system is starting up"),
+    "psycopg, full": lookalike("psycopg.OperationalError", "failed: FATAL:  sorry, too many clients already"),
+    "psycopg, no time": lookalike("psycopg.errors.ConnectionTimeout"),
+    "psycopg, no connection in the pool": lookalike("psycopg_pool.PoolTimeout"),
+    "psycopg2, lost": lookalike("psycopg2.OperationalError", "server closed the connection", pgcode=None),
+    "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
+    "MySQL, waited for a lock": lookalike("mysql.connector.errors.Error", errno=1205),
+    "HTTP 429": http(429),
+    "HTTP 502": http(502),
+    "HTTP 503": http(503),
+    "HTTP 504": http(504),
+    "httpx, no time": named("httpx.ReadTimeout", "httpx.TimeoutException"),
+    "httpx, no connection": named("httpx.ConnectError", "httpx.NetworkError"),
+    "httpx, cut off": lookalike("httpx.RemoteProtocolError"),
+    "httpx2": named("httpx2.ConnectError", "httpx2.NetworkError"),
+    "aiohttp": named("aiohttp.ServerDisconnectedError", "aiohttp.client_exceptions.ClientConnectionError"),
+    "aiohttp, cut off": lookalike("aiohttp.client_exceptions.ClientPayloadError"),
+    "requests": lookalike("requests.exceptions.ConnectionError"),
+    "requests, no time": named("requests.exceptions.ReadTimeout", "requests.exceptions.Timeout"),
+    "redis": lookalike("redis.exceptions.ConnectionError"),
+    "redis, no time": lookalike("redis.exceptions.TimeoutError"),
+    "redis, lost while watching": lookalike(
+        "redis.exceptions.WatchError", "A ConnectionError occurred while watching one or more keys"
+    ),
+    "MongoDB": named("pymongo.errors.NetworkTimeout", "pymongo.errors.AutoReconnect"),
+    "MongoDB, a transaction": mongodb(251, "TransientTransactionError"),
+    "MongoDB, a commit": mongodb(None, "UnknownTransactionCommitResult"),
+    "AWS, no connection": named("botocore.exceptions.EndpointConnectionError", "botocore.exceptions.ConnectionError"),
+    "AWS, no time": named("botocore.exceptions.ReadTimeoutError", "botocore.exceptions.HTTPClientError"),
+    "AWS, throughput": aws("ProvisionedThroughputExceededException"),
+    "AWS, a throttled transaction": aws(
+        "TransactionCanceledException", CancellationReasons=[{"Code": "None"}, {"Code": "ThrottlingError"}]
+    ),
+    "AWS, by status": aws("Whatever", status=503),
+    "Google": named("google.api_core.exceptions.ServiceUnavailable", "google.api_core.GoogleAPICallError", code=503),
+    "google-genai": lookalike("google.genai.errors.APIError", code=429, status="RESOURCE_EXHAUSTED"),
+    "gRPC": grpc("UNAVAILABLE"),
+    "KurrentDB": lookalike("kurrentdbclient.exceptions.ServiceUnavailableError"),
+    "Azure": lookalike("azure.core.exceptions.ServiceResponseError"),
+}
+
+LASTING = {
+    "a mistake": ValueError("wrong"),
+    "a stale session": StaleSessionError("stale"),
+    "no permission": PermissionError(errno.EACCES, "not yours"),
+    "a full disk": OSError(errno.ENOSPC, "disk full"),
+    "a wrong certificate": ssl.SSLCertVerificationError(),
+    "SQLite, full": sqlite_error(13),
+    "SQLite, no table": sqlite_error(1, "no such table: events"),
+    "SQLite, where Python gives no code": sqlite3.OperationalError("disk I/O error"),
+    "SQLite, a duplicate": sqlite3.IntegrityError("UNIQUE constraint failed: events.id"),
+    "psycopg, a wrong password": lookalike("psycopg.OperationalError", "FATAL:  password authentication failed"),
+    "psycopg, a closed pool": named("psycopg_pool.PoolClosed", "psycopg.OperationalError"),
+    "MySQL, a duplicate": lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry"),
+    "HTTP 400": http(400),
+    "HTTP 409": http(409),
+    "HTTP 412": http(412),
+    "HTTP 500": http(500),
+    "httpx, a wrong URL": lookalike("httpx.UnsupportedProtocol"),
+    "httpx, a wrong certificate": raised_from(
+        named("httpx.ConnectError", "httpx.NetworkError"), ssl.SSLCertVerificationError()
+    ),
+    "redis, a wrong password": named("redis.exceptions.AuthenticationError", "redis.exceptions.ConnectionError"),
+    "redis, a lost race": lookalike("redis.exceptions.WatchError", "Watched variable changed."),
+    "requests, TLS": named("requests.exceptions.SSLError", "requests.exceptions.ConnectionError"),
+    "MongoDB, a duplicate": mongodb(11000),
+    "AWS, a condition": aws("ConditionalCheckFailedException"),
+    "AWS, a mistake": aws("ValidationException"),
+    "Google's rejection": lookalike("google.api_core.exceptions.Aborted"),
+    "gRPC's rejection": grpc("ABORTED"),
+    "text": RuntimeError("503 Service Unavailable, connection reset, 57P01, database is locked"),
+    "a class": SimpleNamespace,
+}
+
+
+@pytest.mark.parametrize("state", TRANSIENT_SQLSTATES.split())
+def test_a_sqlstate_that_may_not_come_again_is_transient(state):
+    assert is_transient_error(lookalike("any.driver.Error", sqlstate=state))
+    assert is_transient_error(lookalike("any.driver.Error", pgcode=state))
+
+
+@pytest.mark.parametrize("state", LASTING_SQLSTATES.split())
+def test_a_sqlstate_that_will_come_again_is_not(state):
+    assert not is_transient_error(lookalike("any.driver.Error", sqlstate=state))
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_what_may_not_come_again_is_transient(name):
+    assert is_transient_error(TRANSIENT[name])
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_will_come_again_is_not_and_neither_is_a_rejection(name):
+    assert not is_transient_error(LASTING[name])
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_a_rejection_is_what_is_known_to_be_one_and_no_lost_answer(name):
+    """Who took a lost answer for a rejection would store the event twice."""
+    assert not is_conflict_error(TRANSIENT[name])
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_what_an_error_was_raised_from_counts(name):
+    assert is_transient_error(raised_from(RuntimeError(), raised_from(KeyError(), TRANSIENT[name])))
+    assert is_transient_error(lookalike("sqlalchemy.exc.DBAPIError", orig=TRANSIENT[name]))
+
+
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_what_was_being_handled_when_an_error_was_raised_does_not_count(name):
+    error = ValueError("a mistake in an error handler")
+    error.__context__ = TRANSIENT[name]
+    assert not is_transient_error(error)
+
+
+@pytest.mark.parametrize("kind", [AttemptsExhaustedError, InDoubtError])
+def test_what_a_decorated_call_gave_up_with_is_not_transient(kind):
+    end = raised_from(kind("gave up", attempts=9, elapsed=90.0, last_error=TimeoutError()), TimeoutError())
+    assert not is_transient_error(end)
+    assert not is_transient_error(raised_from(ConnectionResetError(), end))
+
+
+def test_a_chain_that_bites_its_own_tail_comes_to_an_end():
+    first, second = RuntimeError(), RuntimeError()
+    first.__cause__, second.__cause__ = second, first
+    assert not is_transient_error(first)
+
+
+def test_a_group_is_transient_when_all_its_leaves_are():
+    assert is_transient_error(
+        ExceptionGroup("all", [TimeoutError(), ExceptionGroup("inner", [ConnectionResetError()])])
+    )
+    assert not is_transient_error(ExceptionGroup("one of them", [TimeoutError(), ValueError()]))
+
+
+@pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
+def test_an_error_whose_own_code_fails_is_not_transient_and_nothing_is_raised(make):
+    assert is_transient_error(make()) is False
+
+
+@given(st.text())
+def test_no_text_makes_an_error_transient(text):
+    assert not is_transient_error(RuntimeError(text))
+
+
+@pytest.mark.parametrize("error", [StaleSessionError(), TimeoutError(), KeyError()], ids=repr)
+def test_it_composes_with_other_strategies(error):
+    state = RetryCallState(None, None, (), {})
+    state.set_exception((type(error), error, None))
+    either = retry_if_stale_session() | retry_if_transient()
+    assert either(state) is not isinstance(error, KeyError)
+    assert (either | retry_if_exception_type(KeyError))(state)
+
+
+def test_it_looks_at_the_error_only_and_can_be_pickled():
+    assert retry_if_transient.__call__ is retry_if_exception.__call__
+    assert pickle.loads(pickle.dumps(retry_if_transient())).predicate is is_transient_error
