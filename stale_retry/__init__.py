@@ -15,8 +15,13 @@ from .backoff import (
 )
 from .conflict import Conflict
 from .detection import (
+    http_status,
+    is_conflict_error,
     is_stale_session_error,
+    retry_if_conflict,
     retry_if_stale_session,
+    sqlstate,
+    unique_violation,
 )
 from .errors import (
     AttemptsExhaustedError,
@@ -29,6 +34,7 @@ from .errors import (
 )
 from .events import RetryEvent
 from .gates.local import local_gate
+from .transient import is_transient_error, retry_if_transient
 
 __version__ = "0.1.0"
 
@@ -50,13 +56,20 @@ __all__ = [
     "equal_jitter",
     "exponential",
     "full_jitter",
+    "http_status",
+    "is_conflict_error",
     "is_stale_session_error",
+    "is_transient_error",
     "limits",
     "linear",
     "local_gate",
     "proportional_jitter",
+    "retry_if_conflict",
     "retry_if_stale_session",
+    "retry_if_transient",
     "retry_on_stale_session",
     "retry_transaction",
     "retry_with",
+    "sqlstate",
+    "unique_violation",
 ]

@@ -12,7 +12,7 @@ from ._decorated import decorate, with_retries
 from ._policy import Policy, common_options
 from ._types import Gate, Jitter, Key, Observer, On, Seconds, Stop, TransactionOptions, Wait
 from .backoff import exponential, full_jitter
-from .detection import is_stale_session_error
+from .detection import retry_if_conflict
 from .gates.local import local_gate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TransactionRetrying(Policy):
         self,
         *,
         key: Key | None = None,
-        on: On = is_stale_session_error,
+        on: On = retry_if_conflict(),
         backoff: Wait = exponential(0.05, max=2.0),
         jitter: Jitter | None = full_jitter,
         max_attempts: int | None = None,
