@@ -7,7 +7,8 @@ from typing import Any, cast
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ._attempts import Progress, resolved
+from ._asking import resolved
+from ._attempts import Progress
 from ._call import name_of
 from ._context import recorders
 from ._hold import Hold
@@ -45,7 +46,7 @@ async def prepare(progress: Progress) -> bool:
     except BaseException as raised:
         await _abandon(progress, raised)
         raise
-    progress.settle()
+    progress.recovered()
     return False
 
 
@@ -88,8 +89,8 @@ async def _hear_verdict(progress: Progress) -> None:
 async def _wait(progress: Progress) -> None:
     if progress.exhausted:
         progress.give_up("max_attempts", AttemptsExhaustedError)
-    wait = await progress.next_wait()
-    if await progress.stopped():
+    wait = await progress.asked.wait()
+    if await progress.asked.stops():
         progress.give_up("stop", AttemptsExhaustedError)
     if anyio.current_time() + wait >= progress.deadline:
         progress.give_up("deadline", DeadlineExceededError)
@@ -121,7 +122,7 @@ async def _refresh_early(progress: Progress) -> None:
     if progress.policy.refresh is None or progress.call.is_a_save:
         return
     waited = StaleSessionError("others stored while this append waited for its place at the gate")
-    if not await resolved(progress.refreshes_early(waited)):
+    if not await progress.refreshes_early(waited):
         return
     stale = progress.call.session
     try:
@@ -180,7 +181,7 @@ async def _refresh(progress: Progress) -> bool:
                 f"after the session, or put it into the fresh session in a conflict hook"
             )
         call.session = fresh
-        await _ask_conflict_hooks(progress, cast(Exception, progress.error), stale)
+        await _ask_conflict_hooks(progress, cast(Exception, progress.failures.error), stale)
         return True
     try:
         if not await progress.accepts_failed_refresh(failure):

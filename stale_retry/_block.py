@@ -97,7 +97,7 @@ class Attempts(Generic[S]):
             hold.release()
         if failure is None:
             return False
-        return self._goes_on(progress.judged_now(failure), failure, error)
+        return self._goes_on(progress.failed_now(failure), failure, error)
 
     async def __aenter__(self) -> Attempts[S]:
         return self.__enter__()

@@ -1,10 +1,12 @@
-"""What the running task is, without the cost of asking anyio: it is asked for every attempt of a block."""
+"""The running task and its cancellations, without the cost of asking anyio: every attempt of a block asks."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from typing import Any
+
+from ._chain import behind
 
 
 def current_loop() -> Any:
@@ -33,3 +35,30 @@ def cancellations(loop: Any) -> int:
     """How many cancellations of this task are under way in its loop; 0 where nobody counts them (trio, Python 3.10)."""
     counted = getattr(asyncio.current_task(loop), "cancelling", None)
     return 0 if counted is None else int(counted())
+
+
+def turned_a_cancellation(error: BaseException, before: int | None) -> bool:
+    """Whether this task was cancelled since its cancellations were counted `before`, so that an error stands for that.
+
+    None: nobody counted. An error that goes back to a cancellation which the caller was handling when he called, a
+    cleanup's, stands for itself then.
+    """
+    now = cancellations(current_loop())
+    if before is not None:
+        return now > before
+    return now > 0 and not _is_of_a_cleanup(error)
+
+
+def _is_of_a_cleanup(error: BaseException) -> bool:
+    frames: list[Any] = []
+    frame: Any = sys._getframe()
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    try:
+        cancelled = [link for link in behind(error) if isinstance(link, asyncio.CancelledError)]
+        return bool(cancelled) and all(
+            link.__traceback__ is not None and link.__traceback__.tb_frame in frames for link in cancelled
+        )
+    finally:
+        del frames, frame

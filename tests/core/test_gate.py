@@ -316,7 +316,7 @@ async def test_a_task_that_is_cancelled_natively_while_it_lets_go_is_cancelled()
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    assert attempts._progress.error is None  # it holds on to nothing
+    assert attempts._progress.failures.error is None  # it holds on to nothing
 
 
 class ForeignGate:
