@@ -25,5 +25,6 @@ def tell(observers: Iterable[Observer], event: RetryEvent) -> None:
         except (KeyboardInterrupt, SystemExit, anyio.get_cancelled_exc_class()):
             raise
         except BaseException as raised:
-            apart = apart_from(raised, event.error, handled)
-            logger.error("the observer %s raised", name_of(observer), exc_info=apart)  # noqa: TRY400
+            logger.error(  # noqa: TRY400  # a local variable would keep the error, and the error this frame
+                "the observer %s raised", name_of(observer), exc_info=apart_from(raised, event.error, handled)
+            )
