@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         allow_abbrev=False,
     )
-    demo.add_argument("--writers", type=_count, default=20, metavar="N", help="writers at the same time (%(default)s)")
-    demo.add_argument("--events", type=_count, default=1, metavar="N", help="appends of each writer (%(default)s)")
+    demo.add_argument("--writers", type=_count, default=10, metavar="N", help="writers at the same time (%(default)s)")
+    demo.add_argument("--events", type=_count, default=3, metavar="N", help="appends of each writer (%(default)s)")
     demo.add_argument(
         "--db",
         metavar="URL",
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "simulate",
         help="many writers under more strategies, in virtual time and without a database",
         description="Writers append to one session in a store behind a simulated network, in virtual time: the share "
-        "of appends lost, and the seconds until the last writer is done. The retries are the real ones, on an event "
-        "loop whose clock jumps. The same options give the same result.",
+        "of appends lost, the seconds until the last writer is done, and those of the slowest append. The retries are "
+        "the real ones, on an event loop whose clock jumps. The same options give the same result.",
         epilog=_EXIT_CODES,
         allow_abbrev=False,
     )
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N[,N...]",
         help="numbers of writers (10,20,50,100,200)",
     )
-    simulate.add_argument("--events", type=_count, default=1, metavar="N", help="appends of each writer (%(default)s)")
+    simulate.add_argument("--events", type=_count, default=3, metavar="N", help="appends of each writer (%(default)s)")
     simulate.add_argument(
         "--latency",
         type=_seconds,
@@ -105,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         help="mean round trip to the store; each way takes 40 %% more or less (%(default)s)",
     )
     simulate.add_argument("--seeds", type=_count, default=8, metavar="N", help="runs to average over (%(default)s)")
+    simulate.add_argument(
+        "--plot", type=_plot_file, metavar="FILE", help="draw writers against seconds and calls into an svg or png file"
+    )
     simulate.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     simulate.set_defaults(command=_simulate)
     return parser
@@ -170,29 +173,36 @@ def _demo(options: argparse.Namespace) -> int:
     else:
         report.print_runs(runs, caption)
     if options.plot:
-        try:
+        with _plot_that_cannot_be_written_in_one_line(options.plot):
             save_plot(runs, caption, options.plot)
-        except OSError as error:
-            raise UsageError(f"cannot write {options.plot}: {error.strerror}") from error
     return BROKEN_PROMISE if any(report.broken_promises(run) for run in runs) else 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
     with _missing_package_in_one_line():
         from . import report, simulation
+
+        if options.plot:
+            from .plot import save_simulation
     asked = {
         "writers": options.writers,
         "events": options.events,
         "latency": options.latency,
         "seeds": options.seeds,
     }
+    caption = (
+        f"{_plural(options.events, 'event')} a writer, {1000 * options.latency:g} ms network, "
+        f"{_plural(options.seeds, 'seed')}"
+    )
     with report.progress(simulation.STRATEGIES, len(options.writers) * options.seeds) as advance:
         results = simulation.simulate(**asked, on_run=advance)
     if options.json:
         _print_json({**asked, "strategies": report.simulation_as_json(results)})
     else:
-        caption = f"{_plural(options.events, 'event')} a writer, {1000 * options.latency:g} ms network"
-        report.print_simulation(results, f"{caption}, {_plural(options.seeds, 'seed')}")
+        report.print_simulation(results, caption)
+    if options.plot:
+        with _plot_that_cannot_be_written_in_one_line(options.plot):
+            save_simulation(results, caption, options.plot)
     return BROKEN_PROMISE if any(report.broken_promises(run) for result in results for run in result.runs) else 0
 
 
@@ -203,6 +213,14 @@ def _missing_package_in_one_line() -> Iterator[None]:
     except ImportError as error:
         what = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else str(error)
         raise UsageError(f'{what}: pip install "stale-retry[demo]"') from error
+
+
+@contextmanager
+def _plot_that_cannot_be_written_in_one_line(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _plural(number: int, what: str) -> str:

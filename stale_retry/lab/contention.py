@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ class Mark:
 
     Attributes:
         kind: an attempt that was "stored", "rejected" as stale or "failed" otherwise, a "reload", a "wait" (the
-            backoff), or waiting for a "turn" after it.
+            backoff), or waiting for a "turn" at a gate.
     """
 
     kind: MarkKind
@@ -53,6 +54,7 @@ class Timeline:
     def __init__(self) -> None:
         self.marks: dict[int, list[Mark]] = {}
         self._began = 0.0
+        self._waiting_since: dict[int, float] = {}
 
     def begin(self, writers: int) -> None:
         self.marks = {writer: [] for writer in range(writers)}
@@ -60,6 +62,11 @@ class Timeline:
 
     def now(self) -> float:
         return anyio.current_time() - self._began
+
+    def sending(self, writer: int) -> float:
+        """A writer begins with an append; what passes before its first call is waiting for its turn."""
+        self._waiting_since[writer] = self.now()
+        return self.now()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -85,14 +92,17 @@ class Timeline:
 
     def observe(self, event: RetryEvent) -> None:
         """An observer that notes the waits."""
-        if event.wait:
+        writer = _writer.get()
+        if event.wait and writer is not None:
+            self._waiting_since[writer] = self.now() + event.wait
             self._mark("wait", self.now(), self.now() + event.wait)
 
     def _turn(self) -> float:
         now = self.now()
-        marks = self._of_this_writer()
-        if marks and marks[-1].kind == "wait" and marks[-1].end < now:
-            marks.append(Mark("turn", marks[-1].end, now))
+        writer = _writer.get()
+        since = now if writer is None else self._waiting_since.pop(writer, now)
+        if since < now:
+            self._mark("turn", since, now)
         return now
 
     def _mark(self, kind: MarkKind, start: float, end: float) -> None:
@@ -159,6 +169,12 @@ class Run:
         return max(append.end - append.start for append in self.sent)
 
     @property
+    def append_of_the_99th_percentile(self) -> float:
+        """Seconds."""
+        took = sorted(append.end - append.start for append in self.sent)
+        return took[math.ceil(0.99 * len(took)) - 1]
+
+    @property
     def stored_twice(self) -> int:
         return sum(times > 1 for times in self.found.values())
 
@@ -197,7 +213,7 @@ async def contend(
         session = sessions[writer]
         for number in range(events):
             token = f"writer {writer} event {number}"
-            start = timeline.now()
+            start = timeline.sending(writer)
             failure = None
             try:
                 session = await append(session, token)

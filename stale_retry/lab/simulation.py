@@ -13,9 +13,9 @@ import anyio
 from .._retrying import StaleSessionRetrying
 from ..testing import VersionedSession, VersionedStore
 from .contention import Append, Run, Timeline, contend
-from .strategies import ADDITIVE, CLASSIC, CLIENT_GO, GATED, IMMEDIATE, NONE, OURS, Strategy
+from .strategies import ADDITIVE, CLASSIC, CLIENT_GO, IMMEDIATE, NONE, OURS, QUEUE, Strategy
 
-STRATEGIES = (NONE, IMMEDIATE, CLIENT_GO, CLASSIC, ADDITIVE, OURS, GATED)
+STRATEGIES = (NONE, IMMEDIATE, CLIENT_GO, CLASSIC, ADDITIVE, OURS, QUEUE)
 
 SESSION = "session"
 SPREAD = 0.4
@@ -38,6 +38,11 @@ class Simulated:
     def seconds(self) -> float:
         """Until the last writer was done, on average."""
         return sum(run.seconds for run in self.runs) / len(self.runs)
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the slowest append took, on average of the runs."""
+        return sum(run.slowest_append for run in self.runs) / len(self.runs)
 
     @property
     def calls(self) -> float:

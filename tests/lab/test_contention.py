@@ -11,7 +11,7 @@ from stale_retry import StaleSessionError
 from stale_retry.lab.contention import Run, Timeline, contend
 from stale_retry.lab.report import broken_promises, run_as_json
 from stale_retry.lab.simulation import DistantStore, VirtualTimeLoop, simulate
-from stale_retry.lab.strategies import CLASSIC, GATED, IMMEDIATE, NONE, OURS, Strategy
+from stale_retry.lab.strategies import CLASSIC, QUEUE, IMMEDIATE, NONE, OURS, Strategy
 
 
 class ObedientStore:
@@ -88,9 +88,10 @@ def test_a_rejected_append_is_noted_as_attempt_wait_reload_attempt():
     assert loser[1].end - loser[1].start == pytest.approx(0.5)
 
 
-def test_waiting_for_a_turn_at_the_gate_is_noted_after_the_wait():
-    kinds = [[mark.kind for mark in marks] for marks in simulated(GATED, 8).marks.values()]
-    assert ["rejected", "wait", "turn", "reload", "stored"] in kinds
+def test_waiting_for_a_place_in_the_queue_is_noted_before_the_first_attempt():
+    first, *others = ([mark.kind for mark in marks] for marks in simulated(QUEUE, 8).marks.values())
+    assert first == ["stored"]
+    assert others == [["turn", "reload", "stored"]] * 7
 
 
 def test_an_immediate_retry_has_no_wait_to_note():
@@ -120,7 +121,7 @@ def test_in_the_simulation_attempt_limits_lose_appends_and_our_defaults_none():
     lost = {result.strategy.name: result.lost for result in simulate([40], events=1, latency=0.01, seeds=2)}
     assert lost["none"] == pytest.approx(39 / 40)
     assert lost["none"] > lost["immediate"] > lost["classic"] > 0.5
-    assert lost["ours"] == lost["additive"] == lost["gated"] == 0
+    assert lost["ours"] == lost["additive"] == lost["queue"] == 0
 
 
 def test_virtual_time_passes_without_waiting_and_a_deadlock_is_told():
