@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -171,7 +171,7 @@ def _demo(options: argparse.Namespace) -> int:
         report.print_runs(runs, caption)
     if options.plot:
         try:
-            save_plot(runs, caption, options.plot)
+            save_plot(runs, caption, options.plot)  # pyright: ignore[reportPossiblyUnboundVariable]  # imported above
         except OSError as error:
             raise UsageError(f"cannot write {options.plot}: {error.strerror}") from error
     return BROKEN_PROMISE if any(report.broken_promises(run) for run in runs) else 0
@@ -197,7 +197,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _missing_package_in_one_line() -> Iterator[None]:
+def _missing_package_in_one_line() -> Generator[None]:
     try:
         yield
     except ImportError as error:

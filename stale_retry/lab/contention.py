@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Timeline:
         return anyio.current_time() - self._began
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> Generator[None]:
         """Around one call of the store's append."""
         start = self._turn()
         kind: MarkKind = "stored"
@@ -75,7 +75,7 @@ class Timeline:
             self._mark(kind, start, self.now())
 
     @contextmanager
-    def reload(self) -> Iterator[None]:
+    def reload(self) -> Generator[None]:
         """Around one reading of the session."""
         start = self._turn()
         try:
