@@ -25,7 +25,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
-C = TypeVar("C", bound="classmethod[Any, ..., Coroutine[Any, Any, Any]]")
 
 
 class StaleSessionRetrying(Policy):
@@ -126,13 +125,7 @@ class StaleSessionRetrying(Policy):
             _refresh_takes=functools.cache(functools.partial(_checks.accepts, refresh)),
         )
 
-    @overload
-    def __call__(self, append: C, /) -> C: ...
-
-    @overload
-    def __call__(self, append: F, /) -> F: ...
-
-    def __call__(self, append: Any, /) -> Any:
+    def __call__(self, append: F, /) -> F:
         """Decorate an append: a coroutine function, a method, a classmethod or staticmethod, a partial, or an object
         with an async `__call__`. A function stays a function: signature, docstring, types and marks are kept.
 
@@ -145,8 +138,8 @@ class StaleSessionRetrying(Policy):
         """
         if isinstance(append, (staticmethod, classmethod)):
             wrapper = cast("Any", append)
-            return type(wrapper)(self(wrapper.__func__))
-        return decorate(self, append, self.name or name_of(append), self._shape_of(append))
+            return cast("F", type(wrapper)(self(wrapper.__func__)))
+        return cast("F", decorate(self, append, self.name or name_of(append), self._shape_of(append)))
 
     async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an append once, with retries: `await retrying.call(store.append, session, event)`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from . import _checks
 from ._call import Call, name_of, refuse_plain_function
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
-C = TypeVar("C", bound="classmethod[Any, ..., Coroutine[Any, Any, Any]]")
 
 
 class TransactionRetrying(Policy):
@@ -96,13 +95,7 @@ class TransactionRetrying(Policy):
             ),
         )
 
-    @overload
-    def __call__(self, function: C, /) -> C: ...
-
-    @overload
-    def __call__(self, function: F, /) -> F: ...
-
-    def __call__(self, function: Any, /) -> Any:
+    def __call__(self, function: F, /) -> F:
         """Decorate a coroutine function, a method, a classmethod or staticmethod, a partial, or an object with an async
         `__call__`. The result has `retrying` and `retry_with(**changes)`, as a decorated append has.
 
@@ -112,8 +105,8 @@ class TransactionRetrying(Policy):
         """
         if isinstance(function, (staticmethod, classmethod)):
             wrapper = cast("Any", function)
-            return type(wrapper)(self(wrapper.__func__))
-        return decorate(self, function, self.name or name_of(function), _KeyShape(function, self.key))
+            return cast("F", type(wrapper)(self(wrapper.__func__)))
+        return cast("F", decorate(self, function, self.name or name_of(function), _KeyShape(function, self.key)))
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function once, with retries: `await retrying.call(withdraw, account_id, amount)`.

@@ -125,6 +125,6 @@ async def generator(session: Session, event: Event) -> AsyncIterator[Receipt]:
 
 
 async def refused() -> None:
-    retrying(plain)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    retrying(generator)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    retrying(plain)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    retrying(generator)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     await retrying.call(plain, session, event)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

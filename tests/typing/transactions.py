@@ -114,4 +114,4 @@ def options() -> None:
     retry_transaction(key=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_transaction(in_doubt=TimeoutError)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     retry_transaction(refresh=account_of)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    retry_transaction()(account_of)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    retry_transaction()(account_of)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
