@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -111,7 +111,7 @@ class Progress:
         self.deadline -= seconds
 
     @contextmanager
-    def queueing(self) -> Iterator[None]:
+    def queueing(self) -> Generator[None]:
         """Count the seconds inside as spent waiting at a gate."""
         began = anyio.current_time()
         try:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -29,6 +29,7 @@ class CallShape:
         before: the names of the positional parameters before it.
         with_receivers: whether the refresh hook also takes what a bound method or a partial already holds.
         takes_more: whether the append takes anything besides its leading arguments, an event above all.
+        position: where the session stands among the positional arguments; None where it comes by keyword only.
     """
 
     signature: Signature
@@ -36,6 +37,11 @@ class CallShape:
     before: tuple[str, ...] = ()
     with_receivers: bool = False
     takes_more: bool = True
+    position: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        positional = self.signature.parameters[self.session].kind in _POSITIONAL
+        object.__setattr__(self, "position", len(self.before) if positional else None)
 
     @classmethod
     def of(cls, append: Callable[..., Any], session: str, refresh: Refresh) -> CallShape:
@@ -68,13 +74,6 @@ class CallShape:
             f"refresh must take the leading arguments of {name}, up to and including the session, as "
             f"refresh({', '.join((*before, session))}); {name_of(refresh)}{inspect.signature(refresh)} cannot"
         )
-
-    @functools.cached_property
-    def position(self) -> int | None:
-        """Where the session stands among the positional arguments; None where it comes by keyword only."""
-        if self.signature.parameters[self.session].kind in _POSITIONAL:
-            return len(self.before)
-        return None
 
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The session of a call.
@@ -114,9 +113,9 @@ class Call:
         kwargs: Mapping[str, Any],
         receivers: tuple[Any, ...] | None = None,
     ) -> None:
-        self.append = append
-        self.args = args
-        self.kwargs = kwargs
+        self.append: Callable[..., Any] = append
+        self.args: tuple[Any, ...] = args
+        self.kwargs: Mapping[str, Any] = kwargs
         self._shape = shape
         if receivers is None:
             receivers = _receivers(append) if shape.with_receivers else ()

@@ -9,25 +9,25 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, cast
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 
 
-def naming_unknown_options(init: F) -> F:
+def naming_unknown_options(init: Callable[P, None]) -> Callable[P, None]:
     """An `__init__` that says of an unknown option what was probably meant."""
     names = list(inspect.signature(init).parameters)[1:]
 
     @functools.wraps(init)
-    def checked(self: Any, *args: Any, **options: Any) -> None:
+    def checked(*args: P.args, **options: P.kwargs) -> None:
         for option in options:
             if option not in names:
                 close = difflib.get_close_matches(option, names, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
                 raise TypeError(f"unknown option {option!r}; {hint}")
-        init(self, *args, **options)
+        init(*args, **options)
 
-    return checked  # type: ignore[return-value]
+    return checked
 
 
 def is_function(option: str, value: Any, rule: str) -> Any:
@@ -97,7 +97,7 @@ def as_functions(
         value = (value,)
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{option} must be {rule} or a list of such, got {value!r}")
-    return tuple(check(option, item, rule) for item in value)
+    return tuple(check(option, item, rule) for item in cast("Iterable[object]", value))
 
 
 def accepts(function: Callable[..., Any], count: int) -> bool:

@@ -30,7 +30,7 @@ class Shape(Protocol):
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the gates tell contenders apart by; KeyError for a wrong call."""
 
-    def bind(self, function: AsyncFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call: ...
+    def bind(self, function: AsyncFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any], /) -> Call: ...
 
 
 def with_retries(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
@@ -155,5 +155,9 @@ def decorate(policy: Any, function: Any, name: str, shape: Shape) -> Any:
         functools.update_wrapper(call, function, updated=())
         call.__name__ = call.__qualname__ = name_of(function)
     call.retrying = policy
-    call.retry_with = lambda **changes: policy.replace(**changes)(function)
+
+    def retry_with(**changes: Any) -> Any:
+        return policy.replace(**changes)(function)
+
+    call.retry_with = retry_with
     return call

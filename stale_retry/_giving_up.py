@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from ._chain import being_handled, chain, note
 from ._failures import Failures
@@ -91,7 +91,8 @@ def _advice(reason: Reason, in_doubt: bool) -> str:
 def gave_up_since(began: float, error: BaseException, *, in_a_child: bool = False) -> bool:
     """Whether a decorated call inside the attempt that began then gave up with this error, or one in this group."""
     if isinstance(error, BaseExceptionGroup):
-        return any(gave_up_since(began, inner, in_a_child=True) for inner in error.exceptions)
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(gave_up_since(began, inner, in_a_child=True) for inner in group.exceptions)
     if isinstance(error, (StaleSessionRetryError, InDoubtError)):
         return True
     task, at = getattr(error, _GAVE_UP, (None, -math.inf))

@@ -40,7 +40,7 @@ class Policy:
     reraise: bool
     name: str | None
 
-    local_gates: tuple[LocalGate[Any], ...]
+    local_gates: tuple[LocalGate, ...]
     """Those of `gate` that every attempt queues at."""
     shared_gates: tuple[Gate, ...]
     """Those of `gate` that only retries queue at."""

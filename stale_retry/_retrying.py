@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 from . import _checks, _strategies
@@ -25,7 +25,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
-C = TypeVar("C", bound="classmethod[Any, Any, Any]")
 
 
 class StaleSessionRetrying(Policy):
@@ -73,7 +72,7 @@ class StaleSessionRetrying(Policy):
 
     OPTIONS: ClassVar[tuple[str, ...]] = tuple(Options.__annotations__)
 
-    refresh: Refresh
+    refresh: Refresh  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen, so it may be narrower
     _shapes: WeakKeyDictionary[Any, dict[bool, CallShape]]
     _refresh_takes: Callable[[int], bool]
 
@@ -126,13 +125,7 @@ class StaleSessionRetrying(Policy):
             _refresh_takes=functools.cache(functools.partial(_checks.accepts, refresh)),
         )
 
-    @overload
-    def __call__(self, append: C, /) -> C: ...
-
-    @overload
-    def __call__(self, append: F, /) -> F: ...
-
-    def __call__(self, append: Any, /) -> Any:
+    def __call__(self, append: F, /) -> F:
         """Decorate an append: a coroutine function, a method, a classmethod or staticmethod, a partial, or an object
         with an async `__call__`. A function stays a function: signature, docstring, types and marks are kept.
 
@@ -144,8 +137,9 @@ class StaleSessionRetrying(Policy):
             ValueError: it has no parameter that `session` names.
         """
         if isinstance(append, (staticmethod, classmethod)):
-            return type(append)(self(append.__func__))
-        return decorate(self, append, self.name or name_of(append), self._shape_of(append))
+            wrapper = cast("Any", append)
+            return cast("F", type(wrapper)(self(wrapper.__func__)))
+        return cast("F", decorate(self, append, self.name or name_of(append), self._shape_of(append)))
 
     async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an append once, with retries: `await retrying.call(store.append, session, event)`.
@@ -163,7 +157,10 @@ class StaleSessionRetrying(Policy):
     def attempts(self, session: S, /) -> Attempts[S]: ...
 
     @overload
-    def attempts(self, receiver: Any, /, *leading: Any) -> Attempts[Any]: ...
+    def attempts(self, receiver: Any, session: S, /) -> Attempts[S]: ...
+
+    @overload
+    def attempts(self, receiver: Any, another: Any, /, *leading: Any) -> Attempts[Any]: ...
 
     def attempts(self, *leading: Any) -> Attempts[Any]:
         """Retry a block of code, in a runner's own loop::
@@ -199,7 +196,8 @@ class StaleSessionRetrying(Policy):
         Raises:
             TypeError, ValueError: as for a new policy.
         """
-        return type(self)(**{**self._options(), **changes})
+        options: dict[str, Any] = {**self._options(), **changes}
+        return type(self)(**options)
 
     def _shape_of(self, append: Callable[..., Any]) -> CallShape:
         """The shape of a function that comes again with every call: inspecting it takes longer than an append may."""
@@ -226,7 +224,8 @@ def retry_with(append: F, /, **changes: Unpack[Options]) -> F:
         TypeError: it is not a decorated append.
         TypeError, ValueError: as for a new policy.
     """
-    if not hasattr(append, "retry_with"):
+    decorated = cast("Any", append)
+    if not hasattr(decorated, "retry_with"):
         raise TypeError(f"{name_of(append)} is not decorated with retry_on_stale_session")
-    changed: Any = append.retry_with(**changes)
-    return MethodType(changed, append.__self__) if inspect.ismethod(append) else changed  # type: ignore[return-value]
+    changed = decorated.retry_with(**changes)
+    return cast("F", MethodType(changed, decorated.__self__) if inspect.ismethod(append) else changed)

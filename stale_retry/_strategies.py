@@ -60,14 +60,18 @@ def _retry_strategy(value: Any) -> retry_base | None:
     if isinstance(value, type):
         value = (value,)
     if isinstance(value, tuple):
-        if not value or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
-            return None
-        return retry_if_exception_type(value)
+        kinds = cast("tuple[type[BaseException], ...]", value)
+        return retry_if_exception_type(kinds) if kinds and all(map(_is_exception_type, kinds)) else None
     if not callable(value) or not accepts(value, 1):
         return None
-    if _takes_retry_state(value):
-        return _StrategyFunction(value)
-    return retry_if_exception(value) if not is_async(value) else async_retry_if_exception(value)
+    function = cast("Callable[..., Any]", value)
+    if _takes_retry_state(function):
+        return _StrategyFunction(function)
+    return retry_if_exception(function) if not is_async(function) else async_retry_if_exception(function)
+
+
+def _is_exception_type(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 class _StrategyFunction(retry_base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from typing import Any
 
@@ -51,7 +52,7 @@ def turned_a_cancellation(error: BaseException, before: int | None) -> bool:
 
 def _is_of_a_cleanup(error: BaseException) -> bool:
     frames: list[Any] = []
-    frame: Any = sys._getframe()
+    frame: Any = inspect.currentframe()
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back

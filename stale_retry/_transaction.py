@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from . import _checks
 from ._call import Call, name_of, refuse_plain_function
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
-C = TypeVar("C", bound="classmethod[Any, Any, Any]")
 
 
 class TransactionRetrying(Policy):
@@ -96,13 +95,7 @@ class TransactionRetrying(Policy):
             ),
         )
 
-    @overload
-    def __call__(self, function: C, /) -> C: ...
-
-    @overload
-    def __call__(self, function: F, /) -> F: ...
-
-    def __call__(self, function: Any, /) -> Any:
+    def __call__(self, function: F, /) -> F:
         """Decorate a coroutine function, a method, a classmethod or staticmethod, a partial, or an object with an async
         `__call__`. The result has `retrying` and `retry_with(**changes)`, as a decorated append has.
 
@@ -111,8 +104,9 @@ class TransactionRetrying(Policy):
             ValueError: it has no parameter that `key` names.
         """
         if isinstance(function, (staticmethod, classmethod)):
-            return type(function)(self(function.__func__))
-        return decorate(self, function, self.name or name_of(function), _KeyShape(function, self.key))
+            wrapper = cast("Any", function)
+            return cast("F", type(wrapper)(self(wrapper.__func__)))
+        return cast("F", decorate(self, function, self.name or name_of(function), _KeyShape(function, self.key)))
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function once, with retries: `await retrying.call(withdraw, account_id, amount)`.
@@ -129,7 +123,8 @@ class TransactionRetrying(Policy):
         Raises:
             TypeError, ValueError: as for a new policy.
         """
-        return type(self)(**{**self._options(), **changes})
+        options: dict[str, Any] = {**self._options(), **changes}
+        return type(self)(**options)
 
 
 retry_transaction = TransactionRetrying
@@ -208,6 +203,7 @@ def _key(key: Any) -> Key | None:
         return key  # type: ignore[no-any-return]
     if isinstance(key, str):
         return _checks.is_text("key", key)
-    if not isinstance(key, Sequence) or not key or not all(isinstance(name, str) for name in key):
+    names = cast("Sequence[object]", key) if isinstance(key, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"key must be {rule}, got {key!r}")
-    return tuple(key)
+    return cast("Key", tuple(names))

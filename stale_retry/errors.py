@@ -16,7 +16,7 @@ class StaleSessionError(ValueError):
     """
 
 
-class _GaveUp:
+class _GaveUp(Exception):
     """What every error of giving up tells."""
 
     in_doubt = False
@@ -24,7 +24,7 @@ class _GaveUp:
     def __init__(
         self, message: str, *, attempts: int, elapsed: float, last_error: BaseException, reason: Reason = "aborted"
     ) -> None:
-        super().__init__(message)  # type: ignore[call-arg]  # of the exception class beside it
+        super().__init__(message)
         self.attempts = attempts
         self.elapsed = elapsed
         self.last_error = last_error
@@ -37,7 +37,7 @@ class _GaveUp:
             "last_error": _that_can_be_pickled(self.last_error),
             "reason": self.reason,
         }
-        return _rebuild, (type(self), self.args, facts)  # type: ignore[attr-defined]
+        return _rebuild, (type(self), self.args, facts)
 
 
 class StaleSessionRetryError(_GaveUp, StaleSessionError):
@@ -72,7 +72,7 @@ class SessionRefreshError(StaleSessionRetryError):
     """Raised from the refresh hook's error when the session could not be reloaded."""
 
 
-class InDoubtError(_GaveUp, Exception):
+class InDoubtError(_GaveUp):
     """Raised when a retried append gives up after an attempt that `in_doubt` accepted. The event may be stored.
 
     It is no `StaleSessionError`, so that nobody takes "may be stored" for "not stored": look into the store before

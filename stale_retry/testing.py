@@ -112,7 +112,7 @@ class VersionedStore:
     faults: Faults = field(default_factory=Faults)
     appends: int = 0
     refreshes: int = 0
-    _stored: dict[str, list[Any]] = field(default_factory=dict, repr=False)
+    _stored: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]], repr=False)
 
     def open(self, session_id: str = "session") -> VersionedSession:
         """A session as it is now, created if there is none. Every call returns another object."""

@@ -7,16 +7,14 @@ import weakref
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import anyio
 
 from .._tasks import current_loop
 
-S = TypeVar("S")
 
-
-def local_gate(key: Callable[[S], Hashable]) -> LocalGate[S]:
+def local_gate(key: Callable[[Any], Hashable]) -> LocalGate:
     """A gate for the contenders of one process: first come, first served, within each event loop, for every attempt.
 
     `key` tells sessions apart, for instance `lambda session: session.id`. Who had to wait for his place refreshes
@@ -32,17 +30,17 @@ def local_gate(key: Callable[[S], Hashable]) -> LocalGate[S]:
     return LocalGate(key)
 
 
-class LocalGate(Generic[S]):
+class LocalGate:
     """See `local_gate`. Also an async context manager by itself: `async with gate(session): ...`."""
 
-    def __init__(self, key: Callable[[S], Hashable]) -> None:
+    def __init__(self, key: Callable[[Any], Hashable]) -> None:
         if not callable(key):
             raise TypeError(f"key must be a function of the session, got {key!r}")
         self._key = key
         # An entry goes with its loop, so what waited in a loop that was simply closed holds nothing.
         self.loops: weakref.WeakKeyDictionary[Any, dict[Hashable, _Queue]] = weakref.WeakKeyDictionary()
 
-    def __call__(self, session: S) -> Place:
+    def __call__(self, session: Any) -> Place:
         loop = current_loop()
         queues = self.loops.get(loop)
         if queues is None:
@@ -90,8 +88,8 @@ class Place:
     __slots__ = ("__weakref__", "_called", "_hold", "_key", "_queue", "_queues", "loop", "waited")
 
     def __init__(self, loop: Any, queues: dict[Hashable, _Queue], key: Hashable) -> None:
-        self.waited = False
-        self.loop = loop
+        self.waited: bool = False
+        self.loop: Any = loop
         self._queues = queues
         self._key = key
         self._queue: _Queue | None = None
@@ -200,7 +198,7 @@ def _leave(queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
     place = next(iter(queue.waiting))
     del queue.waiting[place]
     try:
-        place._call(queue)
+        place._call(queue)  # pyright: ignore[reportPrivateUsage]  # of this module
     except RuntimeError:  # the loop is closed, and nobody waits any longer
         del queues[key]
 

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -174,7 +174,7 @@ def _demo(options: argparse.Namespace) -> int:
         report.print_runs(runs, caption)
     if options.plot:
         with _plot_that_cannot_be_written_in_one_line(options.plot):
-            save_plot(runs, caption, options.plot)
+            save_plot(runs, caption, options.plot)  # pyright: ignore[reportPossiblyUnboundVariable]
     return BROKEN_PROMISE if any(report.broken_promises(run) for run in runs) else 0
 
 
@@ -202,12 +202,12 @@ def _simulate(options: argparse.Namespace) -> int:
         report.print_simulation(results, caption)
     if options.plot:
         with _plot_that_cannot_be_written_in_one_line(options.plot):
-            save_simulation(results, caption, options.plot)
+            save_simulation(results, caption, options.plot)  # pyright: ignore[reportPossiblyUnboundVariable]
     return BROKEN_PROMISE if any(report.broken_promises(run) for result in results for run in result.runs) else 0
 
 
 @contextmanager
-def _missing_package_in_one_line() -> Iterator[None]:
+def _missing_package_in_one_line() -> Generator[None]:
     try:
         yield
     except ImportError as error:

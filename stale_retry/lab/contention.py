@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Timeline:
         return self.now()
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> Generator[None]:
         """Around one call of the store's append."""
         start = self._turn()
         kind: MarkKind = "stored"
@@ -82,7 +82,7 @@ class Timeline:
             self._mark(kind, start, self.now())
 
     @contextmanager
-    def reload(self) -> Iterator[None]:
+    def reload(self) -> Generator[None]:
         """Around one reading of the session."""
         start = self._turn()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -94,7 +94,7 @@ class DatabaseStore:
         """Raises:
         DatabaseUnreachable: the driver is missing, or the URL does not fit it.
         """
-        self.timeline = Timeline()
+        self.timeline: Timeline = Timeline()
         self._url = url
         self._key = _Key(app_name="stale-retry-demo", user_id="demo", session_id=str(uuid.uuid4()))
         with _in_one_line(url):
@@ -181,7 +181,7 @@ async def _read(service: DatabaseSessionService, url: str, key: _Key) -> Session
 
 
 @contextmanager
-def _in_one_line(url: str) -> Iterator[None]:
+def _in_one_line(url: str) -> Generator[None]:
     try:
         yield
     except Exception as error:

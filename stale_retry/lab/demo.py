@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def run_demo(url: str | None, *, writers: int, events: int, on_sent: OnSent = la
 
 
 async def _runs(url: str, writers: int, events: int, on_sent: OnSent) -> list[Run]:
-    runs = []
+    runs: list[Run] = []
     for strategy in STRATEGIES:
         async with DatabaseStore(url) as store:
             runs.append(
@@ -46,7 +46,7 @@ async def _runs(url: str, writers: int, events: int, on_sent: OnSent) -> list[Ru
 
 
 @contextmanager
-def _database(url: str | None) -> Iterator[str]:
+def _database(url: str | None) -> Generator[str]:
     if url is not None:
         yield async_url(url)
         return

@@ -1,5 +1,8 @@
 """The runs as a picture: one panel a strategy, one row a writer, time to the right."""
 
+# What matplotlib says of its keywords is not complete.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

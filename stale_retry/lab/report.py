@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ _NO_LIMIT = 1000
 
 
 @contextmanager
-def progress(strategies: Sequence[Strategy], sent: int) -> Iterator[Any]:
+def progress(strategies: Sequence[Strategy], sent: int) -> Generator[Any]:
     """A bar for each strategy on a terminal, nothing elsewhere. Yields a function to call after each append."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -63,10 +63,10 @@ def simulate(
     `latency` is the mean of a round trip to the store in seconds, half of it each way, 40 % more or less at random.
     The same arguments give the same result.
     """
-    results = []
+    results: list[Simulated] = []
     for strategy in STRATEGIES:
         for count in writers:
-            runs = []
+            runs: list[Run] = []
             for seed in range(seeds):
                 runs.append(_run(strategy, count, events, latency, seed))
                 on_run(strategy)
@@ -89,7 +89,7 @@ class DistantStore:
     """A `VersionedStore` behind a network."""
 
     def __init__(self, latency: float) -> None:
-        self.timeline = Timeline()
+        self.timeline: Timeline = Timeline()
         self._latency = latency
         self._store = VersionedStore()
 

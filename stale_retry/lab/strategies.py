@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from .._types import OptionsButRefresh
 from ..backoff import CLASSIC_SCHEDULE, additive_jitter, constant
@@ -36,7 +37,7 @@ CLIENT_GO = Strategy(
     "client-go's default",
     {"backoff": constant(0.01), "jitter": additive_jitter(0.001), "max_attempts": 5, "deadline": 90},
 )
-CLASSIC = Strategy("classic", "classic schedule", {**CLASSIC_SCHEDULE})
+CLASSIC = Strategy("classic", "classic schedule", cast("OptionsButRefresh", CLASSIC_SCHEDULE))
 ADDITIVE = Strategy("additive", "ours, jitter added", {"jitter": additive_jitter(1.0)})
 OURS = Strategy("ours", "our defaults", {}, integrated=True)
 QUEUE = Strategy("queue", "ours, in a queue", {"gate": local_gate(lambda session: session.id)})

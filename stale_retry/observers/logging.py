@@ -6,7 +6,7 @@ import logging
 
 from ..events import RetryEvent
 
-logger = logging.getLogger("stale_retry")
+logger: logging.Logger = logging.getLogger("stale_retry")
 
 _LEVELS = {"retrying": logging.WARNING, "recovered": logging.INFO, "gave_up": logging.ERROR}
 

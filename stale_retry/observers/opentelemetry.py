@@ -9,10 +9,11 @@ from . import _metrics
 
 try:
     from opentelemetry import metrics, trace
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        'OpenTelemetryObserver needs the OpenTelemetry API: pip install "stale-retry[opentelemetry]"', name=missing.name
-    ) from missing
+        'OpenTelemetryObserver needs the OpenTelemetry API: pip install "stale-retry[opentelemetry]"',
+        name=_missing.name,
+    ) from _missing
 
 
 class OpenTelemetryObserver:

@@ -11,10 +11,10 @@ from . import _metrics
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        'PrometheusObserver needs prometheus-client: pip install "stale-retry[prometheus]"', name=missing.name
-    ) from missing
+        'PrometheusObserver needs prometheus-client: pip install "stale-retry[prometheus]"', name=_missing.name
+    ) from _missing
 
 
 class _Metrics(NamedTuple):
