@@ -41,8 +41,9 @@ async def prepare(progress: Progress) -> bool:
     except StopAsyncIteration as raised:
         # As PEP 479 has it: left alone it would end an `async for` as if the event were stored.
         error = RuntimeError("a hook, gate or strategy raised StopAsyncIteration")
+        error.__cause__ = raised
         await _abandon(progress, error)
-        raise error from raised
+        raise error  # noqa: B904  # its cause is set, and what that was raised from
     except BaseException as raised:
         await _abandon(progress, raised)
         raise
@@ -58,11 +59,15 @@ async def _abandon(progress: Progress, raised: BaseException) -> None:
 
 
 async def leave_gates(progress: Progress) -> None:
-    """Leave the shared gates, the last one first, and wait until they are left."""
-    while progress.held:
-        hold = progress.held.pop()
-        hold.release()
-        await hold.left()
+    """Leave the shared gates, the last one first, and wait until they are left. Cancelled there, the call is over."""
+    try:
+        while progress.held:
+            hold = progress.held.pop()
+            hold.release()
+            await hold.left()
+    except BaseException:
+        progress.end()
+        raise
 
 
 async def _reload_until_fresh(progress: Progress) -> None:
@@ -109,8 +114,7 @@ async def _queue(progress: Progress) -> None:
     with anyio.CancelScope(deadline=progress.deadline) as scope:
         for place in progress.places:
             if not place.take():
-                with progress.queueing():
-                    await place.wait()
+                await progress.queued_for(place.wait())
         if any(place.is_behind(progress.call.session) for place in progress.places):
             await _refresh_early(progress)
     _give_up_if_late(progress, scope)
@@ -155,8 +159,7 @@ async def _enter_gates(progress: Progress) -> None:
         hold = Hold(gate, progress.call.session)
         progress.held.append(hold)
         try:
-            with progress.queueing():
-                await hold.enter()
+            await progress.queued_for(hold.enter())
         except Exception as raised:
             progress.tell("gave_up", error=raised, reason="gate_failed")
             raise

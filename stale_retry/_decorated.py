@@ -128,7 +128,8 @@ async def _go_on(progress: Progress) -> Any:
         else:
             await leave_gates(progress)
             if not progress.policy.asks_results or not await progress.rejected(result):
-                progress.stored()
+                if not progress.ended:
+                    progress.stored()
                 return result
             del result
     return cast(Settled, progress.settled).result

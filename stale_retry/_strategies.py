@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import tenacity
@@ -157,13 +157,10 @@ def retry_state(
     backoff: Wait,
     stop: Stop | None,
     append: Callable[..., Any] | None,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
 ) -> RetryCallState:
     """What tenacity's strategies are handed, made anew for each call so that calls share nothing."""
     retrying = tenacity.AsyncRetrying(
         wait=cast(Any, backoff), stop=cast(Any, stop or tenacity.stop_never), retry=cast(Any, on)
     )
-    state = RetryCallState(retrying, cast(Any, append), args, kwargs)
-    retrying.statistics.update(start_time=state.start_time, attempt_number=1, idle_for=0, delay_since_first_attempt=0)
-    return state
+    retrying.begin()
+    return RetryCallState(retrying, cast(Any, append), (), {})
