@@ -214,8 +214,14 @@ class Progress:
         return False
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether an error is not to be judged: it stands for a cancellation, or a call inside gave up with it."""
-        return turned_a_cancellation(error, self._cancellations) or gave_up_since(self._attempt_began, error)
+        """Whether an error is not to be judged: it stands for a cancellation, a call inside gave up with it, or it says
+        that the call itself is wrong.
+        """
+        return (
+            turned_a_cancellation(error, self._cancellations)
+            or gave_up_since(self._attempt_began, error)
+            or (isinstance(error, TypeError) and not self.call.fits)
+        )
 
     # What is told
 

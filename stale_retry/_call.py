@@ -19,6 +19,10 @@ _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
+class WrongCall(Exception):
+    """The arguments do not fit the function, which says best itself what is wrong with them."""
+
+
 @dataclass(frozen=True)
 class CallShape:
     """What is known about an append before any call of it.
@@ -80,7 +84,7 @@ class CallShape:
         """The session of a call.
 
         Raises:
-            KeyError: there is none, so it is a wrong call.
+            WrongCall: there is none.
         """
         position = self.position
         if position is not None and position < len(args):
@@ -89,7 +93,7 @@ class CallShape:
             return kwargs[self.session]
         default = self.signature.parameters[self.session].default
         if default is Parameter.empty:
-            raise KeyError(self.session)
+            raise WrongCall
         return default
 
     def bind(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -122,6 +126,15 @@ class Call:
             receivers = _receivers(append) if shape.with_receivers else ()
         self._receivers = receivers
         self._arguments: dict[str, Any] = {}
+
+    @property
+    def fits(self) -> bool:
+        """Whether the function can be called so."""
+        try:
+            self._bound()
+        except TypeError:
+            return False
+        return True
 
     @property
     def is_a_save(self) -> bool:
