@@ -178,11 +178,16 @@ async def _refresh(progress: Progress) -> bool:
         if fresh is None:
             progress.give_up("session_gone", SessionGoneError)
         if call.is_a_save and fresh is not stale and not progress.policy.on_conflict:
-            raise TypeError(
+            error = TypeError(
                 f"{name_of(call.append)} takes nothing after the session, so its event is inside the session, and the "
                 f"refresh hook returned another one without it: the event would be lost. Take the event as an argument "
                 f"after the session, or put it into the fresh session in a conflict hook"
             )
+            try:
+                progress.tell("gave_up", error=error, reason="aborted")
+                raise error
+            finally:
+                del error
         call.session = fresh
         await _ask_conflict_hooks(progress, cast(Exception, progress.failures.error), stale)
         return True

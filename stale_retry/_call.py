@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
-from ._checks import accepts, is_async
+from ._checks import accepts, is_async, takes_last
 from ._types import Refresh
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -66,7 +66,12 @@ class CallShape:
         for receivers in ((), bound) if bound else ((),):
             position = len(receivers) + len(before)
             if accepts(refresh, position + 1):
-                _refuse_session_elsewhere(refresh, session, position, name)
+                if not takes_last(refresh, session, position + 1):
+                    raise TypeError(
+                        f"refresh would get the session as its argument number {position + 1}, because it is called "
+                        f"with the leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has "
+                        f"{session!r} elsewhere"
+                    )
                 return cls(signature, session, before, bool(receivers), takes_more)
         raise TypeError(
             f"refresh must take the leading arguments of {name}, up to and including the session, as "
@@ -229,19 +234,6 @@ def name_of(function: Any) -> str:
         function = function.func
     name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
     return name
-
-
-def _refuse_session_elsewhere(refresh: Refresh, session: str, position: int, name: str) -> None:
-    try:
-        names = list(inspect.signature(refresh).parameters)
-    except (TypeError, ValueError):
-        return
-    if session in names and names.index(session) != position:
-        raise TypeError(
-            f"refresh would get the session as its argument number {position + 1}, because it is called with the "
-            f"leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has {session!r} as "
-            f"number {names.index(session) + 1}"
-        )
 
 
 def _receivers(append: Any) -> tuple[Any, ...]:

@@ -113,6 +113,17 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
+def takes_last(function: Callable[..., Any], name: str, count: int) -> bool:
+    """Whether it can be called with that many positional arguments, and names none but the last one so."""
+    if not accepts(function, count):
+        return False
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return True
+    return name not in names or names.index(name) == count - 1
+
+
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object whose call is one."""
     while isinstance(function, functools.partial):
