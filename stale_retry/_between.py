@@ -42,8 +42,11 @@ async def prepare(progress: Progress) -> bool:
         # As PEP 479 has it: left alone it would end an `async for` as if the event were stored.
         error = RuntimeError("a hook, gate or strategy raised StopAsyncIteration")
         error.__cause__ = raised
-        await _abandon(progress, error)
-        raise error  # noqa: B904  # its cause is set, and what that was raised from
+        try:
+            await _abandon(progress, error)
+            raise error  # its cause is set, and what that was raised from
+        finally:
+            del error
     except BaseException as raised:
         await _abandon(progress, raised)
         raise

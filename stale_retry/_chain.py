@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 NOTE = "stale_retry: "
 
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and everything that it was raised from, shown in a traceback or not."""
+    """The error and everything that it was raised from or is a group of, shown in a traceback or not."""
     seen: set[int] = set()
     left = [] if error is None else [error]
     while left:
@@ -22,6 +25,8 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         left += [other for other in (link.__cause__, link.__context__) if other is not None]
+        if isinstance(link, BaseExceptionGroup):
+            left += link.exceptions
 
 
 def being_handled() -> frozenset[int]:

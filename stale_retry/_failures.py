@@ -50,6 +50,13 @@ class Failures:
         self.take(error)
         self._let_go_of(previous)
 
+    def let_go_of_frames(self) -> None:
+        """Keep of the last failure what is told of it only: a block's frames hold the block's attempts, which would
+        hold its gates until a garbage collection if the block were left.
+        """
+        if self.error is not None:
+            drop_frames(self.error, self.handled)
+
     def clear(self) -> None:
         self.error = self.rejection = self.doubt = None
 
