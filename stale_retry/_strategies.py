@@ -62,12 +62,19 @@ def _retry_strategy(value: Any) -> retry_base | None:
     if isinstance(value, tuple):
         if not value or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
             return None
-        return retry_if_exception_type(value)
+        return _OfTypes(value)
     if not callable(value) or not accepts(value, 1):
         return None
     if _takes_retry_state(value):
         return _StrategyFunction(value)
     return retry_if_exception(value) if not is_async(value) else async_retry_if_exception(value)
+
+
+class _OfTypes(retry_if_exception_type):
+    """tenacity's own, that can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _OfTypes, (self.exception_types,)
 
 
 class _StrategyFunction(retry_base):
