@@ -68,13 +68,13 @@ def as_seconds(option: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{option} must be seconds, a timedelta or None, got {value!r}")
-    try:
-        value = float(value)
-    except OverflowError:
-        return None
     if not value > 0:
         raise ValueError(f"{option} must be above zero, or None for no limit; got {value!r}")
-    return None if math.isinf(value) else value
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return None if math.isinf(seconds) else seconds
 
 
 def is_count(option: str, value: Any) -> int | None:

@@ -27,9 +27,7 @@ def snapshot(state):
         "since": round(state.seconds_since_start, 3),
         "idle": round(state.idle_for, 3),
         "upcoming": round(state.upcoming_sleep, 3),
-        "statistics": {
-            key: round(value, 3) for key, value in state.retry_object.statistics.items() if key != "start_time"
-        },
+        "statistics": {key: round(value, 3) for key, value in statistics.items() if key != "start_time"},
     }
 
 
