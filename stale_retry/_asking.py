@@ -31,15 +31,23 @@ class Asked:
         """Note how the attempt ended that the strategies are asked about next."""
         if self._state is None:
             policy, call = self._policy, self._call
-            self._state = retry_state(policy.on, policy.backoff, policy.stop, call.append, call.args, call.kwargs)
+            self._state = retry_state(policy.on, policy.backoff, policy.stop, call.append)
         state = self._state
+        state.args, state.kwargs = self._call.args, self._call.kwargs
         state.attempt_number = attempts
         state.start_time = began
+        state.idle_for += state.upcoming_sleep
         if error is None:
             state.set_result(result)
         else:
             state.set_exception((type(error), error, error.__traceback__))
         state.outcome_timestamp = anyio.current_time()
+        state.retry_object.statistics.update(
+            start_time=state.start_time,
+            attempt_number=state.attempt_number,
+            idle_for=state.idle_for,
+            delay_since_first_attempt=state.seconds_since_start,
+        )
 
     @property
     def state(self) -> tenacity.RetryCallState:
@@ -60,7 +68,6 @@ class Asked:
     async def wait(self) -> float:
         """The seconds to wait before the next attempt, jitter included."""
         state = self.state
-        state.idle_for += state.upcoming_sleep
         delay = await resolved(self._policy.backoff(state))
         if self._policy.jitter is not None:
             delay = self._policy.jitter(delay)

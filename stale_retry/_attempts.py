@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn
 
 import anyio
@@ -46,7 +45,6 @@ class Progress:
         "_attempt_began",
         "_began",
         "_cancellations",
-        "_handled",
         "_max_attempts",
         "_name",
         "_queued",
@@ -90,7 +88,6 @@ class Progress:
         self._timed_out = False
         self._attempt_began = entered
         self._cancellations = cancellations
-        self._handled: frozenset[int] = frozenset()
         # The event loop's clock from here on, so that virtual time works.
         self._began = anyio.current_time() - (time.monotonic() - entered)
         self._max_attempts, deadline = limits_in_force(policy.max_attempts, policy.deadline)
@@ -110,12 +107,11 @@ class Progress:
         self._began -= seconds
         self.deadline -= seconds
 
-    @contextmanager
-    def queueing(self) -> Generator[None]:
-        """Count the seconds inside as spent waiting at a gate."""
+    async def queued_for(self, waiting: Awaitable[None]) -> None:
+        """Await a place at a gate, and count the seconds."""
         began = anyio.current_time()
         try:
-            yield
+            await waiting
         finally:
             self._queued += anyio.current_time() - began
 
@@ -123,7 +119,7 @@ class Progress:
 
     def look_around(self) -> None:
         """Note what the caller is just handling, and how often his task is being cancelled."""
-        self._handled = being_handled()
+        self.failures.handled = being_handled()
         self._cancellations = cancellations(current_loop())
 
     def begin_attempt(self) -> None:
@@ -174,6 +170,9 @@ class Progress:
         except BaseException as raised:
             self.abandon(raised)
             raise
+        if turned_a_cancellation(None, self._cancellations):
+            self.end()
+            return False
         answered = f"the append answered with a {type(result).__name__} that is to be retried"
         self.failures.take_rejection(StaleSessionError(answered))
         return True
@@ -215,8 +214,14 @@ class Progress:
         return False
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether an error is not to be judged: it stands for a cancellation, or a call inside gave up with it."""
-        return turned_a_cancellation(error, self._cancellations) or gave_up_since(self._attempt_began, error)
+        """Whether an error is not to be judged: it stands for a cancellation, a call inside gave up with it, or it says
+        that the call itself is wrong.
+        """
+        return (
+            turned_a_cancellation(error, self._cancellations)
+            or gave_up_since(self._attempt_began, error)
+            or (isinstance(error, TypeError) and not self.call.fits)
+        )
 
     # What is told
 
@@ -256,7 +261,7 @@ class Progress:
         self, reason: Reason, kind: type[StaleSessionRetryError], refresh_error: Exception | None = None
     ) -> NoReturn:
         """Raise `kind`, or what stands for it where the event may be stored or the policy says so."""
-        cause = cause_of(self.failures, refresh_error)
+        cause = cause_of(self.failures, refresh_error, reraise=self.policy.reraise)
         try:
             self.tell("gave_up", error=cause, reason=reason)
             give_up(
@@ -277,13 +282,13 @@ class Progress:
         if isinstance(raised, Exception):
             for error in (self.asked.error, self.failures.origin):
                 if isinstance(error, Exception):
-                    chain(raised, error, self._handled)
+                    chain(raised, error, self.failures.handled)
         self.end()
 
     def _leave_with(self, error: Exception) -> None:
         """The call ends with an error of the append's own, as it is."""
         if self.failures.origin is not None:
-            chain(error, self.failures.origin, self._handled)
+            chain(error, self.failures.origin, self.failures.handled)
         self.end()
 
     def end(self) -> None:

@@ -41,8 +41,12 @@ async def prepare(progress: Progress) -> bool:
     except StopAsyncIteration as raised:
         # As PEP 479 has it: left alone it would end an `async for` as if the event were stored.
         error = RuntimeError("a hook, gate or strategy raised StopAsyncIteration")
-        await _abandon(progress, error)
-        raise error from raised
+        error.__cause__ = raised
+        try:
+            await _abandon(progress, error)
+            raise error  # its cause is set, and what that was raised from
+        finally:
+            del error
     except BaseException as raised:
         await _abandon(progress, raised)
         raise
@@ -58,11 +62,15 @@ async def _abandon(progress: Progress, raised: BaseException) -> None:
 
 
 async def leave_gates(progress: Progress) -> None:
-    """Leave the shared gates, the last one first, and wait until they are left."""
-    while progress.held:
-        hold = progress.held.pop()
-        hold.release()
-        await hold.left()
+    """Leave the shared gates, the last one first, and wait until they are left. Cancelled there, the call is over."""
+    try:
+        while progress.held:
+            hold = progress.held.pop()
+            hold.release()
+            await hold.left()
+    except BaseException:
+        progress.end()
+        raise
 
 
 async def _reload_until_fresh(progress: Progress) -> None:
@@ -109,8 +117,7 @@ async def _queue(progress: Progress) -> None:
     with anyio.CancelScope(deadline=progress.deadline) as scope:
         for place in progress.places:
             if not place.take():
-                with progress.queueing():
-                    await place.wait()
+                await progress.queued_for(place.wait())
         if any(place.is_behind(progress.call.session) for place in progress.places):
             await _refresh_early(progress)
     _give_up_if_late(progress, scope)
@@ -155,8 +162,7 @@ async def _enter_gates(progress: Progress) -> None:
         hold = Hold(gate, progress.call.session)
         progress.held.append(hold)
         try:
-            with progress.queueing():
-                await hold.enter()
+            await progress.queued_for(hold.enter())
         except Exception as raised:
             progress.tell("gave_up", error=raised, reason="gate_failed")
             raise
@@ -175,11 +181,16 @@ async def _refresh(progress: Progress) -> bool:
         if fresh is None:
             progress.give_up("session_gone", SessionGoneError)
         if call.is_a_save and fresh is not stale and not progress.policy.on_conflict:
-            raise TypeError(
+            error = TypeError(
                 f"{name_of(call.append)} takes nothing after the session, so its event is inside the session, and the "
                 f"refresh hook returned another one without it: the event would be lost. Take the event as an argument "
                 f"after the session, or put it into the fresh session in a conflict hook"
             )
+            try:
+                progress.tell("gave_up", error=error, reason="aborted")
+                raise error
+            finally:
+                del error
         call.session = fresh
         await _ask_conflict_hooks(progress, cast(Exception, progress.failures.error), stale)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 from typing import Generic, Literal, TypeVar, cast
@@ -70,9 +71,13 @@ class Attempts(Generic[S]):
         if self._state != "made":
             error = RuntimeError("the attempt was not made: write `with attempt:` around the append")
             progress.abandon(error)
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         if not await prepare(progress):
             raise StopAsyncIteration
+        progress.failures.let_go_of_frames()
         self._state = "ready"
         return self
 
@@ -95,9 +100,10 @@ class Attempts(Generic[S]):
         failure = self._made(progress, error)
         for hold in progress.held:
             hold.release()
-        if failure is None:
-            return False
-        return self._goes_on(progress.failed_now(failure), failure, error)
+        try:
+            return failure is not None and self._goes_on(progress.failed_now(failure), failure, error)
+        finally:  # see Failures
+            del failure, error
 
     async def __aenter__(self) -> Attempts[S]:
         return self.__enter__()
@@ -107,10 +113,11 @@ class Attempts(Generic[S]):
     ) -> bool:
         progress = self._begin()
         failure = self._made(progress, error)
-        await leave_gates(progress)
-        if failure is None:
-            return False
-        return self._goes_on(await progress.failed(failure), failure, error)
+        try:
+            await leave_gates(progress)
+            return failure is not None and self._goes_on(await progress.failed(failure), failure, error)
+        finally:
+            del failure, error
 
     def _begin(self) -> Progress:
         if self._progress is None:
@@ -135,16 +142,23 @@ class Attempts(Generic[S]):
                     failure = progress.timed_out()
             except BaseException as rest:  # of a group, in which the time limit's own cancellation was one
                 failure = rest
-        if failure is None:
-            progress.stored()
-        elif isinstance(failure, Exception):
-            return failure
-        else:
-            progress.end()
-        return None
+                scope.deadline = math.inf  # it was not left, where another task closes a generator
+        try:
+            if failure is None:
+                progress.stored()
+            elif isinstance(failure, Exception):
+                return failure
+            else:
+                progress.end()
+            return None
+        finally:
+            del failure, error
 
     @staticmethod
     def _goes_on(retry: bool, failure: Exception, error: BaseException | None) -> bool:
-        if not retry and failure is not error:
-            raise failure
-        return retry
+        try:
+            if not retry and failure is not error:
+                raise failure
+            return retry
+        finally:
+            del failure, error

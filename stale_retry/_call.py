@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from inspect import Parameter, Signature
 from typing import Any
 
-from ._checks import accepts, is_async
+from ._checks import accepts, is_async, takes_last
 from ._types import Refresh
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+class WrongCall(Exception):
+    """The arguments do not fit the function, which says best itself what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,12 @@ class CallShape:
         for receivers in ((), bound) if bound else ((),):
             position = len(receivers) + len(before)
             if accepts(refresh, position + 1):
-                _refuse_session_elsewhere(refresh, session, position, name)
+                if not takes_last(refresh, session, position + 1):
+                    raise TypeError(
+                        f"refresh would get the session as its argument number {position + 1}, because it is called "
+                        f"with the leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has "
+                        f"{session!r} elsewhere"
+                    )
                 return cls(signature, session, before, bool(receivers), takes_more)
         raise TypeError(
             f"refresh must take the leading arguments of {name}, up to and including the session, as "
@@ -79,7 +88,7 @@ class CallShape:
         """The session of a call.
 
         Raises:
-            KeyError: there is none, so it is a wrong call.
+            WrongCall: there is none.
         """
         position = self.position
         if position is not None and position < len(args):
@@ -88,7 +97,7 @@ class CallShape:
             return kwargs[self.session]
         default = self.signature.parameters[self.session].default
         if default is Parameter.empty:
-            raise KeyError(self.session)
+            raise WrongCall
         return default
 
     def bind(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -121,6 +130,15 @@ class Call:
             receivers = _receivers(append) if shape.with_receivers else ()
         self._receivers = receivers
         self._arguments: dict[str, Any] = {}
+
+    @property
+    def fits(self) -> bool:
+        """Whether the function can be called so."""
+        try:
+            self._bound()
+        except TypeError:
+            return False
+        return True
 
     @property
     def is_a_save(self) -> bool:
@@ -215,19 +233,6 @@ def name_of(function: Any) -> str:
         function = function.func
     name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
     return name
-
-
-def _refuse_session_elsewhere(refresh: Refresh, session: str, position: int, name: str) -> None:
-    try:
-        names = list(inspect.signature(refresh).parameters)
-    except (TypeError, ValueError):
-        return
-    if session in names and names.index(session) != position:
-        raise TypeError(
-            f"refresh would get the session as its argument number {position + 1}, because it is called with the "
-            f"leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has {session!r} as "
-            f"number {names.index(session) + 1}"
-        )
 
 
 def _receivers(append: Any) -> tuple[Any, ...]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 NOTE = "stale_retry: "
 
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and everything that it was raised from, shown in a traceback or not."""
+    """The error and everything that it was raised from or is a group of, shown in a traceback or not."""
     seen: set[int] = set()
     left = [] if error is None else [error]
     while left:
@@ -22,6 +25,8 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         left += [other for other in (link.__cause__, link.__context__) if other is not None]
+        if isinstance(link, BaseExceptionGroup):
+            left += link.exceptions
 
 
 def being_handled() -> frozenset[int]:
@@ -32,11 +37,12 @@ def being_handled() -> frozenset[int]:
 def chain(raised: BaseException, origin: BaseException, handled: frozenset[int] = frozenset()) -> None:
     """Make `origin` reachable from `raised`, at the end of what belongs to `raised` alone.
 
-    What `origin` itself was raised from, and what the caller is handling, belongs to others.
+    What `origin` itself was raised from, and what the caller is handling, belongs to others. Nothing is done where it
+    would make a circle, which not everybody who follows a chain would leave again.
     """
-    if any(link is origin for link in behind(raised)):
-        return
     others = handled | {id(link) for link in behind(origin)}
+    if id(raised) in others or any(link is origin for link in behind(raised)):
+        return
     tail = raised
     known: set[int] = set()
     while True:
@@ -50,10 +56,11 @@ def chain(raised: BaseException, origin: BaseException, handled: frozenset[int] 
     BaseException.__setattr__(tail, "__cause__", origin)
 
 
-def drop_frames(error: BaseException) -> None:
-    """Let go of the frames that an error passed through, and of what they hold."""
+def drop_frames(error: BaseException, handled: frozenset[int]) -> None:
+    """Let go of the frames that an error passed through, and of what they hold; not of what the caller is handling."""
     for link in behind(error):
-        BaseException.with_traceback(link, None)
+        if id(link) not in handled:
+            BaseException.with_traceback(link, None)
 
 
 def note(error: BaseException, facts: str) -> None:
@@ -64,11 +71,11 @@ def note(error: BaseException, facts: str) -> None:
 
 def apart_from(error: BaseException, *others: BaseException | None) -> BaseException:
     """`error`, which nobody else will see, cut off from `others` so that a log of it does not quote them."""
+    theirs = {id(link) for other in others for link in behind(other)}
     for link in list(behind(error)):
-        for other in others:
-            if other is not None and link is not other:
-                if link.__cause__ is other:
-                    BaseException.__setattr__(link, "__cause__", None)
-                if link.__context__ is other:
-                    BaseException.__setattr__(link, "__context__", None)
+        if id(link) not in theirs:
+            if id(link.__cause__) in theirs:
+                BaseException.__setattr__(link, "__cause__", None)
+            if id(link.__context__) in theirs:
+                BaseException.__setattr__(link, "__context__", None)
     return error

@@ -68,13 +68,13 @@ def as_seconds(option: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{option} must be seconds, a timedelta or None, got {value!r}")
-    try:
-        value = float(value)
-    except OverflowError:
-        return None
     if not value > 0:
         raise ValueError(f"{option} must be above zero, or None for no limit; got {value!r}")
-    return None if math.isinf(value) else value
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return None if math.isinf(seconds) else seconds
 
 
 def is_count(option: str, value: Any) -> int | None:
@@ -111,6 +111,17 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def takes_last(function: Callable[..., Any], name: str, count: int) -> bool:
+    """Whether it can be called with that many positional arguments, and names none but the last one so."""
+    if not accepts(function, count):
+        return False
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return True
+    return name not in names or names.index(name) == count - 1
 
 
 def is_async(function: Any) -> bool:

@@ -12,7 +12,7 @@ import anyio
 
 from ._attempts import Progress
 from ._between import leave_gates, prepare
-from ._call import Call, name_of
+from ._call import Call, WrongCall, name_of
 from ._policy import Policy
 from ._tasks import cancellations
 from .conflict import Settled
@@ -28,7 +28,7 @@ class Shape(Protocol):
         """Where the session stands, or the key, if it is a positional argument."""
 
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the gates tell contenders apart by; KeyError for a wrong call."""
+        """What the gates tell contenders apart by; raises WrongCall where there is none."""
 
     def bind(self, function: AsyncFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any], /) -> Call: ...
 
@@ -66,8 +66,8 @@ def _in_its_place(policy: Policy, function: AsyncFunction, name: str, shape: Sha
         else:
             try:
                 session = shape.session_of(args, kwargs)
-            except KeyError:
-                return await function(*args, **kwargs)  # which says best what is wrong with the call
+            except WrongCall:
+                return await function(*args, **kwargs)
         place = gate(session)
         if not place.take():
             progress = Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, places=(place,))
@@ -104,7 +104,7 @@ def _with_everything(policy: Policy, function: AsyncFunction, name: str, shape: 
         entered = time.monotonic()
         try:
             session = shape.session_of(args, kwargs)
-        except KeyError:
+        except WrongCall:
             return await function(*args, **kwargs)
         places = [gate(session) for gate in policy.local_gates]
         return await _go_on(Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, places=places))
@@ -128,7 +128,8 @@ async def _go_on(progress: Progress) -> Any:
         else:
             await leave_gates(progress)
             if not progress.policy.asks_results or not await progress.rejected(result):
-                progress.stored()
+                if not progress.ended:
+                    progress.stored()
                 return result
             del result
     return cast(Settled, progress.settled).result

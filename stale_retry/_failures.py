@@ -12,18 +12,20 @@ class Failures:
         error: what the last attempt, or a reload that counts as one, failed with.
         rejection: the last error that said "nothing was stored".
         doubt: the last error that left it open.
+        handled: the identities of what the caller is just handling, which is nothing of ours.
     """
 
     # Errors are kept here and in no local variable that outlives its block: an error holds the frames it passed
     # through, and a frame that holds the error in turn keeps session and event alive until a garbage collection.
 
-    __slots__ = ("doubt", "error", "in_doubt", "rejection")
+    __slots__ = ("doubt", "error", "handled", "in_doubt", "rejection")
 
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.rejection: Exception | None = None
         self.doubt: Exception | None = None
         self.in_doubt = False
+        self.handled: frozenset[int] = frozenset()
 
     @property
     def origin(self) -> Exception | None:
@@ -48,10 +50,17 @@ class Failures:
         self.take(error)
         self._let_go_of(previous)
 
+    def let_go_of_frames(self) -> None:
+        """Keep of the last failure what is told of it only: a block's frames hold the block's attempts, which would
+        hold its gates until a garbage collection if the block were left.
+        """
+        if self.error is not None:
+            drop_frames(self.error, self.handled)
+
     def clear(self) -> None:
         self.error = self.rejection = self.doubt = None
 
     def _let_go_of(self, previous: Exception | None) -> None:
         """Of a failure that is not the last one, the frames; the error itself stays as long as it is told of."""
         if previous is not None and not any(link is self.error for link in behind(previous)):
-            drop_frames(previous)
+            drop_frames(previous, self.handled)

@@ -29,13 +29,16 @@ _GAVE_UP = "__stale_retry_gave_up__"
 may raise one and the same error object again, and to several calls at once."""
 
 
-def cause_of(failures: Failures, refresh_error: Exception | None) -> Exception:
-    """What an error of giving up is raised from; the error that all this is about is reachable from it."""
+def cause_of(failures: Failures, refresh_error: Exception | None, *, reraise: bool) -> Exception:
+    """What an error of giving up is raised from. From what will be raised, rejection and doubt are reachable."""
     cause = failures.error if refresh_error is None else refresh_error
     if cause is None:
         return TimeoutError("the place at the gate was not had in time")
-    if failures.origin is not None:
-        chain(cause, failures.origin, being_handled())
+    raised = failures.doubt if reraise and failures.doubt is not None else cause
+    handled = being_handled()
+    for error in (cause, failures.rejection, failures.doubt):
+        if error is not None:
+            chain(raised, error, handled)
     return cause
 
 

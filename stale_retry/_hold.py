@@ -89,7 +89,9 @@ class _State:
                 with anyio.CancelScope(shield=True) if self._entering.cancel_called else nullcontext():
                     async with stack:
                         await self._given_back.wait()
-        except (anyio.get_cancelled_exc_class(), GeneratorExit):  # the event loop ends
+        except (anyio.get_cancelled_exc_class(), GeneratorExit) as raised:  # the event loop ends, or the gate's own
+            if not self.entered.is_set():
+                self.error = raised
             raise
         except BaseException as raised:
             # Whether the event is stored has been decided by the time a gate is left, so that changes nothing.

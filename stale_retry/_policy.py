@@ -83,7 +83,7 @@ class Policy:
         Raises:
             TypeError: the backoff is async, so it cannot be asked here.
         """
-        state = _strategies.retry_state(self.on, self.backoff, None, None, (), {})
+        state = _strategies.retry_state(self.on, self.backoff, None, None)
         waits: list[float] = []
         for attempt in range(1, n + 1):
             state.attempt_number = attempt

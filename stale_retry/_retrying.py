@@ -122,7 +122,7 @@ class StaleSessionRetrying(Policy):
         )
         vars(self).update(
             _shapes=WeakKeyDictionary(),
-            _refresh_takes=functools.cache(functools.partial(_checks.accepts, refresh)),
+            _refresh_takes=functools.cache(functools.partial(_checks.takes_last, refresh, session)),
         )
 
     def __call__(self, append: F, /) -> F:

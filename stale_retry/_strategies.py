@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import tenacity
@@ -61,7 +61,7 @@ def _retry_strategy(value: Any) -> retry_base | None:
         value = (value,)
     if isinstance(value, tuple):
         kinds = cast("tuple[type[BaseException], ...]", value)
-        return retry_if_exception_type(kinds) if kinds and all(map(_is_exception_type, kinds)) else None
+        return _OfTypes(kinds) if kinds and all(map(_is_exception_type, kinds)) else None
     if not callable(value) or not accepts(value, 1):
         return None
     function = cast("Callable[..., Any]", value)
@@ -72,6 +72,13 @@ def _retry_strategy(value: Any) -> retry_base | None:
 
 def _is_exception_type(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
+
+
+class _OfTypes(retry_if_exception_type):
+    """tenacity's own, that can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _OfTypes, (self.exception_types,)
 
 
 class _StrategyFunction(retry_base):
@@ -161,13 +168,10 @@ def retry_state(
     backoff: Wait,
     stop: Stop | None,
     append: Callable[..., Any] | None,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
 ) -> RetryCallState:
     """What tenacity's strategies are handed, made anew for each call so that calls share nothing."""
     retrying = tenacity.AsyncRetrying(
         wait=cast(Any, backoff), stop=cast(Any, stop or tenacity.stop_never), retry=cast(Any, on)
     )
-    state = RetryCallState(retrying, cast(Any, append), args, kwargs)
-    retrying.statistics.update(start_time=state.start_time, attempt_number=1, idle_for=0, delay_since_first_attempt=0)
-    return state
+    retrying.begin()
+    return RetryCallState(retrying, cast(Any, append), (), {})

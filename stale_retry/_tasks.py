@@ -38,8 +38,8 @@ def cancellations(loop: Any) -> int:
     return 0 if counted is None else int(counted())
 
 
-def turned_a_cancellation(error: BaseException, before: int | None) -> bool:
-    """Whether this task was cancelled since its cancellations were counted `before`, so that an error stands for that.
+def turned_a_cancellation(error: BaseException | None, before: int | None) -> bool:
+    """Whether this task was cancelled since its cancellations were counted `before`: its error, or answer, is of that.
 
     None: nobody counted. An error that goes back to a cancellation which the caller was handling when he called, a
     cleanup's, stands for itself then.
@@ -50,7 +50,7 @@ def turned_a_cancellation(error: BaseException, before: int | None) -> bool:
     return now > 0 and not _is_of_a_cleanup(error)
 
 
-def _is_of_a_cleanup(error: BaseException) -> bool:
+def _is_of_a_cleanup(error: BaseException | None) -> bool:
     frames: list[Any] = []
     frame: Any = inspect.currentframe()
     while frame is not None:

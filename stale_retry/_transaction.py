@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Se
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from . import _checks
-from ._call import Call, name_of, refuse_plain_function
+from ._call import Call, WrongCall, name_of, refuse_plain_function
 from ._decorated import decorate, with_retries
 from ._policy import Policy, common_options
 from ._types import Gate, Jitter, Key, Observer, On, Seconds, Stop, TransactionOptions, Wait
@@ -136,61 +136,41 @@ class _KeyShape:
     def __init__(self, function: Callable[..., Any], key: Key | None) -> None:
         refuse_plain_function(function)
         self._key = key
-        self._signature = inspect.signature(function)
+        self.signature = inspect.signature(function)
         names = (key,) if isinstance(key, str) else () if key is None or callable(key) else tuple(key)
         for name in names:
-            if name not in self._signature.parameters:
-                called = f"{name_of(function)}{self._signature}"
+            if name not in self.signature.parameters:
+                called = f"{name_of(function)}{self.signature}"
                 raise ValueError(f"key must name a parameter of the function, but {called} has no {name!r}")
         self._names = names
         self.position: int | None = None
         if isinstance(key, str):
-            kind = self._signature.parameters[key].kind
+            kind = self.signature.parameters[key].kind
             if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-                self.position = list(self._signature.parameters).index(key)
+                self.position = list(self.signature.parameters).index(key)
 
     def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
         """The key of a call.
 
         Raises:
-            KeyError: it is a wrong call.
+            WrongCall: the arguments do not fit.
+            Exception: whatever the function of the arguments raised.
         """
         if self._key is None:
             return None
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError:
+            raise WrongCall from None
         if callable(self._key):
             return self._key(*args, **kwargs)
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError:
-            raise KeyError(self._key) from None
         bound.apply_defaults()
         values = tuple(bound.arguments[name] for name in self._names)
         return values[0] if isinstance(self._key, str) else values
 
     def bind(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        return _KeyedCall(function, self, args, kwargs)
-
-
-class _KeyedCall(Call):
-    """The call of a function that loads by itself: what its contenders want is its key."""
-
-    __slots__ = ("_key",)
-
-    def __init__(
-        self, function: Callable[..., Any], shape: _KeyShape, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        self.append = function
-        self.args = args
-        self.kwargs = kwargs
-        self._key = shape.session_of(args, kwargs)
-
-    @property
-    def session(self) -> Any:
-        return self._key
-
-    @session.setter
-    def session(self, session: Any) -> None:
-        raise TypeError("a function that loads by itself has no session")
+        # What the gates tell contenders apart by is all that is asked of the shape of a call without a session.
+        return Call(function, cast("Any", self), args, kwargs, receivers=())
 
 
 def _itself(key: Hashable) -> Hashable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from typing import Any
 
 from .events import Reason
@@ -97,5 +98,5 @@ def _that_can_be_pickled(error: BaseException) -> BaseException:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     except Exception:
         # An exception class with an __init__ of its own often cannot be, and would take the whole answer with it.
-        return RuntimeError(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+        return RuntimeError("".join(traceback.format_exception_only(error)).strip())
     return error

@@ -24,7 +24,7 @@ class RetryEvent:
         elapsed: seconds since the call's entry.
         error: the last failed attempt's error, or what a hook raised.
         reason: why, only for "gave_up": "max_attempts", "stop", "deadline", "session_gone", "refresh_failed",
-            "gate_failed", or "aborted" (the conflict hook raised).
+            "gate_failed", or "aborted" (the conflict hook raised, or the event would have been lost with the session).
         in_doubt: whether the event may be stored by an attempt that was not answered.
         queued: seconds spent waiting at gates so far.
     """

@@ -216,7 +216,7 @@ def _missing_package_in_one_line() -> Generator[None]:
 
 
 @contextmanager
-def _plot_that_cannot_be_written_in_one_line(file: Path) -> Iterator[None]:
+def _plot_that_cannot_be_written_in_one_line(file: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

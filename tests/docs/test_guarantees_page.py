@@ -24,4 +24,4 @@ def test_the_test_that_a_guarantee_names_exists(named):
     for name in names:
         (found,) = [node for node in scope if getattr(node, "name", None) == name]
         scope = [found] if name.startswith("test_") else found.body
-    assert any(getattr(node, "name", "").startswith("test_") for tree in scope for node in ast.walk(tree))
+    assert any(str(getattr(node, "name", "")).startswith("test_") for tree in scope for node in ast.walk(tree))

@@ -11,7 +11,7 @@ from stale_retry import StaleSessionError
 from stale_retry.lab.contention import Run, Timeline, contend
 from stale_retry.lab.report import broken_promises, run_as_json
 from stale_retry.lab.simulation import DistantStore, VirtualTimeLoop, simulate
-from stale_retry.lab.strategies import CLASSIC, QUEUE, IMMEDIATE, NONE, OURS, Strategy
+from stale_retry.lab.strategies import CLASSIC, IMMEDIATE, NONE, OURS, QUEUE, Strategy
 
 
 class ObedientStore:

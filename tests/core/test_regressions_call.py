@@ -1,0 +1,257 @@
+"""The retried call is the caller's call: nothing but the session, and what a hook changed, is ever replaced."""
+
+import functools
+import inspect
+import itertools
+
+import anyio
+import pytest
+
+from stale_retry import StaleSessionError, constant, retry_on_stale_session
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+retrying = retry_on_stale_session(lambda session: "fresh", **SOON)
+
+
+def recording(append):
+    """A wrapper as tracing has it: it sees the call as it is made, and fails the first one."""
+    calls = []
+
+    @functools.wraps(append)
+    async def traced(*args, **kwargs):
+        await anyio.lowlevel.checkpoint()
+        calls.append((args, kwargs))
+        if len(calls) == 1:
+            raise StaleSessionError
+        return await append(*args, **kwargs)
+
+    traced.calls = calls
+    return traced
+
+
+class TestEveryShapeIsRepeatedAsItCame:
+    @pytest.mark.parametrize("keywords", list(itertools.product([False, True], repeat=3)))
+    async def test_by_position_and_by_keyword(self, keywords):
+        async def append(session, event, author=None):
+            return session, event, author
+
+        given = {"session": "stale", "event": "e", "author": "a"}
+        split = keywords.index(True) if True in keywords else 3
+        args, kwargs = list(given.values())[:split], dict(list(given.items())[split:])
+        traced = recording(append)
+        assert await retrying(traced)(*args, **kwargs) == ("fresh", "e", "a")
+        replaced = [["fresh", *args[1:]], kwargs] if split else [args, {**kwargs, "session": "fresh"}]
+        assert traced.calls == [(tuple(args), kwargs), (tuple(replaced[0]), replaced[1])]
+
+    async def test_defaults_stay_unsaid(self):
+        async def append(session, event, *, author="nobody", **more):
+            return session
+
+        traced = recording(append)
+        await retrying(traced)("stale", event="e")
+        assert traced.calls == [(("stale",), {"event": "e"}), (("fresh",), {"event": "e"})]
+
+    async def test_a_session_that_was_left_to_its_default_is_said_the_second_time_only(self):
+        async def append(event, session="stale"):
+            return session
+
+        refresh = retry_on_stale_session(lambda event, session: "fresh", **SOON, on_conflict=lambda conflict: None)
+        traced = recording(append)
+        assert await refresh(traced)("e") == "fresh"
+        assert traced.calls == [(("e",), {}), (("e",), {"session": "fresh"})]
+
+    async def test_a_wrapper_that_takes_less_than_it_shows_serves_every_attempt(self):
+        calls = []
+
+        async def append(session, event, author="nobody"):
+            return session, event
+
+        @functools.wraps(append)
+        async def narrow(session, event):
+            calls.append(session)
+            if session == "stale":
+                raise StaleSessionError
+            return await append(session, event)
+
+        assert await retrying(narrow)("stale", "e") == ("fresh", "e")
+        assert calls == ["stale", "fresh"]
+
+    async def test_a_wrapper_that_reads_the_session_by_keyword_serves_every_attempt(self):
+        async def append(self, *, session, event):
+            return session
+
+        @functools.wraps(append)
+        async def tracing(*args, **kwargs):
+            if kwargs["session"] == "stale":
+                raise StaleSessionError
+            return await append(*args, **kwargs)
+
+        policy = retry_on_stale_session(lambda self, session: "fresh", **SOON)
+        assert await policy(tracing)("service", session="stale", event="e") == "fresh"
+
+    async def test_what_a_conflict_hook_changes_is_changed_where_the_caller_put_it(self):
+        async def append(session, event, /, *rest, author, **more):
+            return session
+
+        def rebase(conflict):
+            conflict.arguments["event"] = "rebased"
+            conflict.arguments["author"] = "hook"
+            conflict.arguments["more"]["extra"] = 2
+
+        traced = recording(append)
+        await retrying.replace(on_conflict=rebase)(traced)("stale", "e", author="a", extra=1)
+        assert traced.calls[1] == (("fresh", "rebased"), {"author": "hook", "extra": 2})
+
+    async def test_a_hook_may_change_what_was_left_to_its_default(self):
+        async def append(session, event, author="nobody", /):
+            return author
+
+        def rebase(conflict):
+            conflict.arguments["author"] = "hook"
+
+        assert await retrying.replace(on_conflict=rebase)(recording(append))("stale", "e") == "hook"
+
+    async def test_a_hook_may_change_the_session_of_a_coming_call_and_its_variadic_arguments(self):
+        async def append(session, event, *rest):
+            return session, rest
+
+        def rebase(conflict):
+            conflict.arguments["session"] = "rebased"
+            conflict.arguments["rest"] = (1, 2)
+
+        assert await retrying.replace(on_conflict=rebase)(recording(append))("stale", "e", 0) == ("rebased", (1, 2))
+
+    async def test_an_argument_that_a_hook_invents_is_refused(self):
+        def rebase(conflict):
+            conflict.arguments["autor"] = "hook"
+
+        async def append(session, event):
+            raise StaleSessionError
+
+        with pytest.raises(TypeError, match=r"conflict.arguments has no 'autor'; there are session, event"):
+            await retrying.replace(on_conflict=rebase).call(append, "stale", "e")
+
+
+class TestAnEventInsideTheSession:
+    """`save(session)` on a reloaded session would store nothing and return."""
+
+    async def save(self, session):
+        if session == "stale":
+            raise StaleSessionError("lost the race")
+        return "saved nothing"
+
+    @pytest.mark.parametrize("way", ["function", "method", "keyword", "bound"])
+    async def test_is_refused_at_the_first_conflict_chained_to_the_stale_error(self, way):
+        async def save(session):
+            return await self.save(session)
+
+        with pytest.raises(TypeError, match="its event is inside the session") as caught:
+            if way == "function":
+                await retrying(save)("stale")
+            elif way == "keyword":
+                await retrying(save)(session="stale")
+            elif way == "bound":
+                await retrying.call(self.save, "stale")
+            else:
+                policy = retry_on_stale_session(lambda store, session: "fresh", **SOON)
+                await policy(type(self).save)(self, "stale")
+        assert str(caught.value.__cause__) == "lost the race"
+
+    async def test_is_told_to_observers_as_a_call_that_ended_without(self):
+        events = []
+        with pytest.raises(TypeError):
+            await retrying.replace(observers=events.append).call(self.save, "stale")
+        assert [(event.kind, event.reason) for event in events] == [("retrying", None), ("gave_up", "aborted")]
+
+    async def test_is_well_where_the_hook_updates_the_session_in_place_or_a_conflict_hook_looks(self):
+        class Session(list):
+            pass
+
+        session, calls = Session(), []
+
+        async def save(session):
+            calls.append(session)
+            if len(calls) % 2:
+                raise StaleSessionError
+            return "saved"
+
+        assert await retry_on_stale_session(lambda session: session, **SOON).call(save, session) == "saved"
+        assert await retrying.replace(on_conflict=lambda conflict: None).call(save, session) == "saved"
+
+    async def test_a_block_is_trusted_to_append_through_its_attempt(self):
+        async for attempt in retrying.attempts("stale"):
+            with attempt:
+                await self.save(attempt.session)
+        assert attempt.number == 2
+
+
+class Store:
+    async def append(self, session, event):
+        return session
+
+
+class TestARefreshHookThatWouldBeMisbound:
+    def test_is_refused_at_decoration(self):
+        def reload(session, consistent=True):
+            raise AssertionError("called with the store for a session")
+
+        with pytest.raises(TypeError, match=r"as its argument number 2.* has 'session' elsewhere"):
+            retry_on_stale_session(reload, **SOON)(Store.append)
+
+    def test_is_refused_where_the_session_comes_sooner_than_the_hook_has_it(self):
+        def reload(store=None, session=None):
+            raise AssertionError("called with the session for a store")
+
+        async def append(session, event):
+            return session
+
+        with pytest.raises(TypeError, match=r"as its argument number 1.* has 'session' elsewhere"):
+            retry_on_stale_session(reload, **SOON)(append)
+
+    def test_is_refused_by_a_block_too(self):
+        def reload(session, consistent=True):
+            raise AssertionError("called with the store for a session")
+
+        with pytest.raises(TypeError, match="the session last"):
+            retry_on_stale_session(reload, **SOON).attempts(Store(), "session")
+
+    async def test_one_with_an_optional_second_parameter_serves_a_function_and_a_bound_method(self):
+        def reload(session, consistent=True):
+            assert consistent is True
+            return "fresh"
+
+        policy = retry_on_stale_session(reload, **SOON)
+        traced = recording(Store().append)
+        assert await policy.call(traced, "stale", "e") == "fresh"
+
+    async def test_one_that_names_the_session_otherwise_is_bound_by_position(self):
+        def reload(store, chat):
+            return "fresh"
+
+        assert await retry_on_stale_session(reload, **SOON)(recording(Store.append))(Store(), "stale", "e") == "fresh"
+
+
+class TestAWrongCall:
+    @pytest.mark.parametrize("on", [StaleSessionError, Exception])
+    @pytest.mark.parametrize("arguments", [(), ("session",), ("session", "event", "more")])
+    async def test_raises_the_functions_own_type_error_and_is_not_made_again(self, on, arguments):
+        async def append(session, event):
+            return session
+
+        with pytest.raises(TypeError, match=r"append\(\)") as caught:
+            await retrying.replace(on=on, max_attempts=3)(append)(*arguments)
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    async def test_a_type_error_of_the_store_itself_is_judged_like_any_other(self):
+        async def append(session, event):
+            if session == "stale":
+                raise TypeError
+            return session
+
+        assert await retrying.replace(on=TypeError)(append)("stale", "e") == "fresh"
+
+
+def test_the_signature_that_is_shown_is_the_functions_own():
+    assert inspect.signature(retrying(Store.append.__get__(Store()))) == inspect.signature(Store().append)

@@ -1,0 +1,189 @@
+"""Doubt: an attempt that was not answered may have stored the event, and nobody may say that it has not."""
+
+import anyio
+import pytest
+
+from stale_retry import (
+    DeadlineExceededError,
+    InDoubtError,
+    SessionGoneError,
+    StaleSessionError,
+    constant,
+    retry_on_stale_session,
+)
+from stale_retry.testing import VersionedStore
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+DOUBT = {"in_doubt": ConnectionError, "on_conflict": lambda conflict: None}
+WAYS = ["decorator", "call", "with", "async with"]
+
+
+async def append_with(policy, append, session="session", way="call"):
+    if way == "decorator":
+        return await policy(append)(session, "event")
+    if way == "call":
+        return await policy.call(append, session, "event")
+    async for attempt in policy.attempts(session):
+        if way == "with":
+            with attempt:
+                await append(attempt.session, "event")
+        else:
+            async with attempt:
+                await append(attempt.session, "event")
+    return None if attempt.settled is None else attempt.settled.result
+
+
+def answering(*answers):
+    """An append whose attempts raise these errors in turn, the last one from then on; None is stored."""
+    left = list(answers)
+
+    async def append(session, event):
+        await anyio.lowlevel.checkpoint()
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if answer is not None:
+            raise answer
+        return "stored"
+
+    return append
+
+
+def reloading(*answers):
+    left = list(answers)
+
+    def refresh(session):
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return refresh
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_may_be_stored_is_never_given_up_as_not_stored(way):
+    events = []
+    policy = retry_on_stale_session(
+        lambda session: session, max_attempts=2, **{**SOON, **DOUBT, "observers": events.append}
+    )
+    lost = ConnectionError("lost")
+    with pytest.raises(InDoubtError) as caught:
+        await append_with(policy, answering(lost), way=way)
+    error = caught.value
+    assert not isinstance(error, StaleSessionError | ValueError)
+    assert (error.attempts, error.reason, error.in_doubt, error.last_error) == (2, "max_attempts", True, lost)
+    assert error.__cause__ is lost
+    assert "may be stored" in str(error)
+    assert [(event.kind, event.in_doubt) for event in events] == [("retrying", True), ("gave_up", True)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("end", ["max_attempts", "stop", "deadline", "session_gone", "refresh_failed"])
+async def test_a_doubt_stays_however_the_call_ends_and_whatever_was_rejected_since(way, end):
+    options = {
+        "max_attempts": {"max_attempts": 3},
+        "stop": {"stop": lambda state: state.attempt_number == 3},
+        "deadline": {"backoff": lambda state: 0.001 if state.attempt_number < 3 else 100},
+        "session_gone": {"refresh": reloading("fresh", "fresh", None)},
+        "refresh_failed": {"refresh": reloading("fresh", "fresh", OSError("the reload"))},
+    }[end]
+    doubt = ConnectionError("lost")
+    policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **DOUBT, **options})
+    with pytest.raises(InDoubtError) as caught:
+        await append_with(policy, answering(doubt, StaleSessionError("rejected")), way=way)
+    assert caught.value.reason == end
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_rejection_alone_brings_no_doubt(way):
+    events = []
+    policy = retry_on_stale_session(lambda session: None, **{**SOON, **DOUBT, "observers": events.append})
+    with pytest.raises(SessionGoneError) as caught:
+        await append_with(policy, answering(StaleSessionError()), way=way)
+    assert caught.value.in_doubt is False
+    assert not any(event.in_doubt for event in events)
+
+
+@pytest.mark.parametrize("order", ["doubt last", "rejection last"])
+@pytest.mark.parametrize("reraise", [False, True])
+async def test_rejection_and_doubt_are_both_reachable_and_with_reraise_it_is_the_doubt_that_is_raised(order, reraise):
+    doubt, rejection = ConnectionError("lost"), StaleSessionError("rejected")
+    answers = (rejection, doubt) if order == "doubt last" else (doubt, rejection)
+    policy = retry_on_stale_session(lambda session: session, max_attempts=2, reraise=reraise, **SOON, **DOUBT)
+    with pytest.raises(ConnectionError if reraise else InDoubtError) as caught:
+        await append_with(policy, answering(*answers))
+    links = []
+    link = caught.value
+    while link is not None:
+        assert link not in links
+        links.append(link)
+        link = link.__cause__
+    assert doubt in links
+    assert rejection in links
+    if reraise:
+        assert caught.value is doubt
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_hook_that_finds_the_event_ends_the_call_as_a_success(way):
+    store = VersionedStore()
+    store.faults.lost_acknowledgements = 1
+    session = store.open()
+    events = []
+    policy = retry_on_stale_session(
+        store.refresh,
+        **{**SOON, "observers": events.append},
+        in_doubt=ConnectionError,
+        on_conflict=lambda conflict: conflict.settle("found") if "event" in conflict.fresh.events else None,
+    )
+    assert await append_with(policy, store.append, session, way) == "found"
+    assert store.events() == ["event"]
+    assert [event.kind for event in events] == ["retrying", "recovered"]
+
+
+async def test_in_doubt_without_a_hook_that_looks_is_refused():
+    with pytest.raises(ValueError, match="in_doubt needs an on_conflict hook"):
+        retry_on_stale_session(lambda session: session, in_doubt=ConnectionError)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("accepted_by", ["on", "in_doubt"])
+def test_an_attempt_cancelled_by_attempt_timeout_is_in_doubt_whoever_accepts_it(virtually, way, accepted_by):
+    async def hangs(session, event):
+        await anyio.sleep(100)
+
+    async def main():
+        policy = retry_on_stale_session(
+            lambda session: session,
+            **{**SOON, "on_conflict": lambda conflict: None, accepted_by: TimeoutError},
+            attempt_timeout=1,
+            max_attempts=2,
+        )
+        with pytest.raises(InDoubtError) as caught:
+            await append_with(policy, hangs, way=way)
+        assert isinstance(caught.value.last_error, TimeoutError)
+
+    virtually(main)
+
+
+def test_a_reload_that_fails_stores_nothing_and_so_brings_no_doubt(virtually):
+    async def main():
+        def unreachable(session):
+            raise ConnectionError("the reload")
+
+        policy = retry_on_stale_session(unreachable, deadline=1, **SOON, **DOUBT)
+        with pytest.raises(DeadlineExceededError) as caught:
+            await append_with(policy, answering(StaleSessionError()))
+        assert caught.value.in_doubt is False
+
+    virtually(main)
+
+
+async def test_an_error_that_nobody_accepts_after_a_doubt_is_raised_as_it_is_and_leads_to_the_doubt():
+    doubt, other = ConnectionError("lost"), KeyError("other")
+    policy = retry_on_stale_session(lambda session: session, **SOON, **DOUBT)
+    with pytest.raises(KeyError) as caught:
+        await append_with(policy, answering(doubt, other))
+    assert caught.value is other
+    assert other.__cause__ is doubt

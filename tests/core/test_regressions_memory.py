@@ -1,0 +1,277 @@
+"""Nothing is kept after a call, and while it waits no frame of a failed attempt but the last one's."""
+
+import gc
+import sys
+import weakref
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import anyio
+import pytest
+
+from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session, retry_transaction
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+WAYS = ["decorator", "call", "with", "async with"]
+
+
+class Thing:
+    """A session, an event or a connection, watched; told apart as a gate needs it."""
+
+
+@contextmanager
+def without_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def append_with(policy, append, way, session, event):
+    if way == "decorator":
+        await policy(append)(session, event)
+    elif way == "call":
+        await policy.call(append, session, event)
+    elif way == "with":
+        async for attempt in policy.attempts(session):
+            with attempt:
+                await append(attempt.session, event)
+    else:
+        async for attempt in policy.attempts(session):
+            async with attempt:
+                await append(attempt.session, event)
+
+
+async def freed_after(once):
+    """What is not, of what `once(session, event)` was called with, without a garbage collection."""
+
+    async def watched():
+        session, event = Thing(), Thing()
+        references = weakref.ref(session), weakref.ref(event)
+        with suppress(Exception):
+            await once(session, event)
+        return references
+
+    await watched()  # what the first call of anything leaves in caches
+    with without_the_collector():
+        references = await watched()
+        for _ in range(3):
+            await anyio.sleep(0.002)  # trio, and a gate's own task, let go at the next switch
+        assert [reference() for reference in references] == [None, None]
+
+
+@asynccontextmanager
+async def gate_of_a_scope(session):
+    with anyio.fail_after(60):
+        yield session
+
+
+def failing_from(cause):
+    def hook(*_):
+        raise KeyError from cause
+
+    return hook
+
+
+ENDINGS = {
+    "a doubt given up": {"in_doubt": ConnectionError, "raises": ConnectionError, "max_attempts": 3},
+    "a doubt given up, its own error": {
+        "in_doubt": ConnectionError,
+        "raises": ConnectionError,
+        "max_attempts": 3,
+        "reraise": True,
+    },
+    "an attempt over its time": {"attempt_timeout": 0.001, "raises": None},
+    "attempts over their time": {"attempt_timeout": 0.001, "raises": None, "on": TimeoutError, "max_attempts": 3},
+    "a foreign gate": {"gate": gate_of_a_scope, "max_attempts": 3},
+    "both gates": {"gate": [local_gate(id), gate_of_a_scope], "max_attempts": 3},
+    "a gate that fails": {"gate": failing_from(None)},
+    "a hook that raises from its conflict": {"on_conflict": lambda conflict: failing_from(conflict.error)()},
+    "StopAsyncIteration": {"on_conflict": lambda conflict: (_ for _ in ()).throw(StopAsyncIteration)},
+    "a refused save": {"refresh": lambda session: Thing(), "save": True},
+    "an async judge": {"on": None, "max_attempts": 2},
+    "a reload that counts": {"refresh": lambda session: (_ for _ in ()).throw(StaleSessionError), "max_attempts": 4},
+    "a group": {"raises": lambda: ExceptionGroup("all stale", [StaleSessionError()]), "max_attempts": 3},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_session_and_event_are_freed_however_the_call_ends(way, ending):
+    options = dict(ENDINGS[ending])
+    raises, saves = options.pop("raises", StaleSessionError), options.pop("save", False)
+    if "in_doubt" in options:
+        options["on_conflict"] = lambda conflict: None
+    if options.get("on", ...) is None:
+
+        async def judge(error):
+            await anyio.lowlevel.checkpoint()
+            return isinstance(error, StaleSessionError)
+
+        options["on"] = judge
+    policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
+
+    async def append(session, event):
+        await anyio.lowlevel.checkpoint()
+        if raises is None:
+            await anyio.sleep(60)
+        raise raises()
+
+    async def once(session, event):
+        if saves and way in ("decorator", "call"):
+
+            async def save(session):
+                await append(session, event)
+
+            await (policy(save)(session) if way == "decorator" else policy.call(save, session))
+        else:
+            await append_with(policy.replace(max_attempts=3), append, way, session, event)
+
+    await freed_after(once)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "where", ["append", "retried append", "wait", "foreign gate", "refresh", "conflict hook", "on"]
+)
+async def test_session_and_event_are_freed_after_each_kind_of_cancellation(way, where):
+    async def hang(*_):
+        await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def hanging_gate(session):
+        await anyio.sleep_forever()
+        yield
+
+    options = {
+        "wait": {"backoff": constant(60)},
+        "foreign gate": {"gate": hanging_gate},
+        "refresh": {"refresh": hang},
+        "conflict hook": {"on_conflict": hang},
+        "on": {"on": hang},
+    }.get(where, {})
+    policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
+
+    async def once(session, event):
+        calls = []
+
+        async def append(session, event):
+            calls.append(1)
+            if where == "append" or (where == "retried append" and len(calls) == 2):
+                await anyio.sleep_forever()
+            raise StaleSessionError
+
+        with anyio.move_on_after(0.01):
+            await append_with(policy, append, way, session, event)
+
+    await freed_after(once)
+
+
+async def test_what_a_transaction_was_called_with_is_freed():
+    @retry_transaction(key=lambda account, amount: id(account), on=StaleSessionError, max_attempts=2, **SOON)
+    async def withdraw(account, amount):
+        raise StaleSessionError
+
+    await freed_after(withdraw)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_a_call_waits_only_the_last_failed_attempts_frames_are_kept(way):
+    connections = []
+
+    async def append(session, event):
+        connection = Thing()
+        connections.append(weakref.ref(connection))
+        if len(connections) == 4:
+            assert [reference() is None for reference in connections[:2]] == [True, True]
+            return
+        raise StaleSessionError(len(connections))
+
+    def refresh(session):
+        alive = [reference() is not None for reference in connections]
+        assert alive[:-1] == [False] * (len(alive) - 1)
+        return session
+
+    with without_the_collector():
+        await append_with(retry_on_stale_session(refresh, **SOON), append, way, "session", "event")
+    assert len(connections) == 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_frames_of_a_doubt_are_not_kept_though_its_error_is(way):
+    connections = []
+
+    async def append(session, event):
+        connection = Thing()
+        connections.append(weakref.ref(connection))
+        if len(connections) == 1:
+            raise ConnectionError
+        if len(connections) < 4:
+            raise StaleSessionError
+
+    def look(conflict):
+        assert [reference() is not None for reference in connections[:-1]] == [False] * (len(connections) - 1)
+
+    policy = retry_on_stale_session(lambda session: session, in_doubt=ConnectionError, on_conflict=look, **SOON)
+    with without_the_collector():
+        await append_with(policy, append, way, "session", "event")
+
+
+async def test_of_groups_too_no_frames_are_kept_but_the_last_ones():
+    connections = []
+
+    async def child():
+        connection = Thing()
+        connections.append(weakref.ref(connection))
+        raise StaleSessionError
+
+    async def append(session, event):
+        if len(connections) < 3:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(child)
+
+    def refresh(session):
+        gc.collect()  # a task group of the framework's may leave circles of its own
+        assert [reference() is not None for reference in connections[:-1]] == [False] * (len(connections) - 1)
+        return session
+
+    await retry_on_stale_session(refresh, **SOON).call(append, "session", "event")
+
+
+async def test_notes_do_not_pile_up_on_an_error_that_a_store_raises_again_and_again():
+    shared = StaleSessionError("always this one")
+    shared.__notes__ = ["the store's own"]
+
+    async def append(session, event):
+        raise shared
+
+    policy = retry_on_stale_session(lambda session: session, max_attempts=2, reraise=True, **SOON)
+    for _ in range(50):
+        with pytest.raises(StaleSessionError):
+            await policy.call(append, "session", "event")
+    assert shared.__notes__[0] == "the store's own"
+    assert len(shared.__notes__) == 2
+    assert "gave up after 2 attempts" in shared.__notes__[1]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_local_gates_place_on_a_retry_is_free_again_at_once_when_the_loop_is_left():
+    gate = local_gate(str)
+    policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
+
+    async def turn():
+        async for attempt in policy.attempts("session"):
+            if attempt.number == 2:
+                break
+            with attempt:
+                raise StaleSessionError
+
+    with without_the_collector(), pytest.warns(ResourceWarning, match="was dropped"):
+        await turn()
+    assert len(gate) == 0

@@ -1,0 +1,300 @@
+"""Errors that are frozen, slotted, falsy, shared or cannot be pickled change nothing of how a call ends."""
+
+import copy
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import pytest
+
+from stale_retry import (
+    AttemptsExhaustedError,
+    DeadlineExceededError,
+    InDoubtError,
+    SessionGoneError,
+    SessionRefreshError,
+    StaleSessionError,
+    constant,
+    local_gate,
+    retry_on_stale_session,
+)
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+
+
+@dataclass(frozen=True)
+class FrozenError(StaleSessionError):
+    """Nothing of it can be set, not even what the interpreter sets."""
+
+    text: str = "frozen"
+
+
+class SlottedError(StaleSessionError):
+    __slots__ = ("version",)
+
+
+class FalsyError(StaleSessionError):
+    def __len__(self):
+        return 0
+
+
+class UnreadableError(StaleSessionError):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+class OwnInitError(StaleSessionError):
+    def __init__(self, session_id, version):
+        super().__init__(f"{session_id} at {version}")
+
+
+class UnreadableOwnInitError(UnreadableError, OwnInitError):
+    pass
+
+
+def odd(kind):
+    return kind("a", 1) if issubclass(kind, OwnInitError) else kind()
+
+
+ODD = [FrozenError, SlottedError, FalsyError, UnreadableError, OwnInitError, UnreadableOwnInitError]
+odd_errors = pytest.mark.parametrize("kind", ODD)
+
+
+def raising(error):
+    def hook(*_):
+        raise error
+
+    return hook
+
+
+def behind(error):
+    links = []
+    while error is not None and not any(error is link for link in links):
+        links.append(error)
+        error = error.__cause__ if error.__cause__ is not None else error.__context__
+    return links
+
+
+async def call(append, way="decorator", **options):
+    policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
+    if way == "decorator":
+        return await policy(append)("session", "event")
+    async for attempt in policy.attempts("session"):
+        if way == "with":
+            with attempt:
+                await append(attempt.session, "event")
+        else:
+            async with attempt:
+                await append(attempt.session, "event")
+    return "stored"
+
+
+@odd_errors
+@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
+class TestRaisedByTheAppend:
+    async def test_it_is_retried(self, kind, way):
+        left = [odd(kind), odd(kind)]
+
+        async def append(session, event):
+            if left:
+                raise left.pop()
+            return "stored"
+
+        assert await call(append, way) == "stored"
+
+    @pytest.mark.parametrize("reraise", [False, True])
+    async def test_it_is_given_up_with(self, kind, way, reraise):
+        error = odd(kind)
+
+        async def append(session, event):
+            raise error
+
+        with pytest.raises(StaleSessionError) as caught:
+            await call(append, way, max_attempts=3, reraise=reraise)
+        if reraise:
+            assert caught.value is error
+            assert "gave up after 3 attempts" in error.__notes__[-1]
+        else:
+            assert caught.value.last_error is error
+            assert caught.value.__cause__ is error
+
+    async def test_a_doubt_of_it_is_told(self, kind, way):
+        error = odd(kind)
+
+        async def append(session, event):
+            raise error
+
+        with pytest.raises(InDoubtError) as caught:
+            await call(append, way, on=KeyError, in_doubt=kind, on_conflict=lambda conflict: None, max_attempts=2)
+        assert caught.value.last_error is error
+
+
+@odd_errors
+@pytest.mark.parametrize("option", ["on_conflict", "refresh", "gate", "stop", "backoff", "jitter", "on"])
+async def test_raised_by_a_hook_it_comes_as_it_is_and_leads_to_the_stale_error(kind, option):
+    error, stale = odd(kind), KeyError("stale")
+
+    async def append(session, event):
+        raise stale
+
+    options = {"on": KeyError, option: raising(error)}
+    with pytest.raises(SessionRefreshError if option == "refresh" else kind) as caught:
+        await call(append, **options)
+    assert error in [caught.value, caught.value.__cause__]
+    assert stale in behind(caught.value)
+
+
+@odd_errors
+async def test_raised_by_an_entering_gate_of_the_usual_form_it_comes_as_it_is(kind):
+    error = odd(kind)
+
+    @asynccontextmanager
+    async def gate(session):
+        raise error
+        yield
+
+    async def append(session, event):
+        raise KeyError
+
+    with pytest.raises(kind) as caught:
+        await call(append, on=KeyError, gate=gate)
+    assert caught.value is error
+
+
+@odd_errors
+async def test_raised_by_a_reload_that_counts_it_is_told_as_the_last_error(kind):
+    error = odd(kind)
+
+    async def append(session, event):
+        raise StaleSessionError
+
+    with pytest.raises(AttemptsExhaustedError) as caught:
+        await call(append, refresh=raising(error), max_attempts=2)
+    assert caught.value.last_error is error
+
+
+@odd_errors
+async def test_raised_by_an_observer_it_is_logged_and_disturbs_nothing(kind, caplog):
+    left = [StaleSessionError()]
+
+    async def append(session, event):
+        if left:
+            raise left.pop()
+        return "stored"
+
+    assert await call(append, observers=raising(odd(kind))) == "stored"
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 2
+
+
+@pytest.mark.parametrize("kind", [StopAsyncIteration, StopIteration, GeneratorExit, RecursionError, BaseException])
+@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
+async def test_whatever_an_observer_raises_it_disturbs_nothing(kind, way, caplog):
+    left = [StaleSessionError()]
+
+    async def append(session, event):
+        if left:
+            raise left.pop()
+        return "stored"
+
+    told = []
+    assert await call(append, way, observers=[raising(kind()), told.append]) == "stored"
+    assert [event.kind for event in told] == ["retrying", "recovered"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("told", ["retrying", "recovered", "gave_up"])
+async def test_what_ends_the_process_gets_out_of_an_observer_and_nothing_is_held(kind, told):
+    gate = local_gate(str)
+    left = [StaleSessionError()] * (1 if told == "recovered" else 9)
+
+    async def append(session, event):
+        if left:
+            raise left.pop()
+
+    def observe(event):
+        if event.kind == told:
+            raise kind
+
+    with pytest.raises(kind):
+        await call(append, observers=observe, gate=gate, max_attempts=3)
+    assert len(gate) == 0
+
+
+class TestOneErrorObjectOfManyCalls:
+    @pytest.mark.parametrize("reraise", [False, True])
+    async def test_a_call_that_began_earlier_goes_on_when_another_gives_up_with_it(self, reraise):
+        shared = StaleSessionError("always this one")
+        other_gave_up = anyio.Event()
+        made = []
+
+        async def patient(session, event):
+            made.append(session)
+            if len(made) == 1:
+                await other_gave_up.wait()
+                raise shared
+            return "stored"
+
+        async def hopeless(session, event):
+            raise shared
+
+        async def other():
+            with pytest.raises(StaleSessionError):
+                await call(hopeless, max_attempts=2, reraise=reraise)
+            other_gave_up.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            assert await call(patient, max_attempts=5, reraise=reraise) == "stored"
+
+    async def test_another_call_of_the_same_task_later_is_retried_with_it(self):
+        shared = StaleSessionError("always this one")
+        for _ in range(3):
+            made = []
+
+            async def append(session, event, made=made):
+                made.append(session)
+                raise shared
+
+            with pytest.raises(StaleSessionError):
+                await call(append, max_attempts=3, reraise=True)
+            assert len(made) == 3
+
+
+def gives_up(kind, last_error):
+    error = kind("why", attempts=2, elapsed=1.5, last_error=last_error, reason="deadline")
+    error.__cause__ = last_error
+    return error
+
+
+KINDS = [AttemptsExhaustedError, DeadlineExceededError, SessionGoneError, SessionRefreshError, InDoubtError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("last", [*ODD, StaleSessionError])
+@pytest.mark.parametrize("duplicate", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_an_error_of_giving_up_can_be_pickled_and_copied_whatever_was_its_last_one(kind, last, duplicate):
+    twin = duplicate(gives_up(kind, odd(last)))
+    assert type(twin) is kind
+    assert (twin.attempts, twin.elapsed, twin.reason, str(twin)) == (2, 1.5, "deadline", "why")
+    assert twin.in_doubt is (kind is InDoubtError)
+    assert twin.__cause__ is twin.last_error
+    if type(twin.last_error) is not last:
+        assert type(twin.last_error) is RuntimeError
+        assert last.__name__ in str(twin.last_error)
+
+
+def _give_up_in_a_worker():
+    raise gives_up(AttemptsExhaustedError, OwnInitError("a", 1))
+
+
+def test_one_comes_out_of_a_process_pool_and_leaves_the_pool_whole():
+    with ProcessPoolExecutor(1) as pool:
+        for _ in range(2):
+            with pytest.raises(AttemptsExhaustedError) as caught:
+                pool.submit(_give_up_in_a_worker).result()
+            assert caught.value.attempts == 2

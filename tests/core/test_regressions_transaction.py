@@ -1,0 +1,267 @@
+"""`retry_transaction`: a function that loads, decides and stores is run again from the beginning."""
+
+import pickle
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+import tenacity
+
+from stale_retry import (
+    AttemptsExhaustedError,
+    DeadlineExceededError,
+    InDoubtError,
+    StaleSessionError,
+    constant,
+    retry_transaction,
+    retry_with,
+)
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": (), "on": StaleSessionError}
+
+
+class Bank:
+    """Accounts with real optimistic concurrency: a commit is refused if the account changed since it was read."""
+
+    def __init__(self):
+        self.version = 0
+        self.balance = 100
+        self.runs = 0
+
+    async def withdraw(self, account_id, amount):
+        self.runs += 1
+        version, balance = self.version, self.balance
+        await anyio.sleep(0.01)
+        if self.version != version:
+            raise StaleSessionError
+        self.version, self.balance = version + 1, balance - amount
+        return self.balance
+
+
+async def together(function, count):
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(function, "account", 1)
+
+
+def test_every_attempt_is_the_whole_function_with_the_arguments_as_they_came(virtually):
+    seen = []
+
+    @retry_transaction(key="account_id", **SOON)
+    async def withdraw(account_id, /, amount=1, *rest, note, **more):
+        seen.append((account_id, amount, rest, note, more))
+        if len(seen) < 3:
+            raise StaleSessionError
+        return "stored"
+
+    async def main():
+        return await withdraw("account", 2, 3, note="n", extra="e")
+
+    assert virtually(main) == "stored"
+    assert seen == [("account", 2, (3,), "n", {"extra": "e"})] * 3
+
+
+@pytest.mark.parametrize("key", ["account_id", ("account_id",), lambda account_id, amount: account_id])
+def test_contenders_of_one_key_take_turns_and_none_is_rejected(virtually, key):
+    bank = Bank()
+
+    async def main():
+        await together(retry_transaction(key=key, **SOON)(bank.withdraw), 10)
+
+    virtually(main)
+    assert (bank.balance, bank.runs) == (90, 10)
+
+
+def test_without_a_key_there_is_no_gate_and_every_contender_still_commits_once(virtually):
+    bank = Bank()
+
+    async def main():
+        await together(retry_transaction(**SOON)(bank.withdraw), 10)
+
+    virtually(main)
+    assert bank.balance == 90
+    assert bank.runs > 10
+
+
+def test_keys_that_differ_in_one_part_do_not_wait_for_each_other(virtually):
+    inside = []
+
+    @retry_transaction(key=["bank", "account_id"], **SOON)
+    async def withdraw(bank, account_id):
+        inside.append((bank, account_id))
+        await anyio.sleep(10)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            for pair in [(1, 1), (1, 2), (2, 1), (1, 1)]:
+                tasks.start_soon(withdraw, *pair)
+            await anyio.sleep(5)
+            assert sorted(inside) == [(1, 1), (1, 2), (2, 1)]
+
+    virtually(main)
+
+
+def test_another_gate_is_handed_the_key(virtually):
+    keys = []
+
+    @asynccontextmanager
+    async def gate(key):
+        keys.append(key)
+        yield
+
+    bank = Bank()
+
+    async def main():
+        await together(retry_transaction(key="account_id", gate=gate, **SOON)(bank.withdraw), 3)
+
+    virtually(main)
+    assert bank.balance == 97
+    assert set(keys) == {"account"}
+
+
+async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
+    class Account:
+        runs = 0
+
+        @retry_transaction(key="amount", **SOON)
+        async def method(self, amount):
+            return await self.fail_once(amount)
+
+        @retry_transaction(key="amount", **SOON)
+        @staticmethod
+        async def static(amount):
+            return await Account.fail_once(amount)
+
+        @retry_transaction(key="amount", **SOON)
+        @classmethod
+        async def of_class(cls, amount):
+            return await cls.fail_once(amount)
+
+        @classmethod
+        async def fail_once(cls, amount):
+            cls.runs += 1
+            if cls.runs % 2:
+                raise StaleSessionError
+            return amount
+
+    account = Account()
+    assert [await account.method(1), await account.static(2), await Account.of_class(3)] == [1, 2, 3]
+    assert await retry_transaction(key="amount", **SOON).call(account.fail_once, 4) == 4
+    assert Account.runs == 8
+
+
+@pytest.mark.parametrize(
+    "options", [{"key": "account_id"}, {"key": "account_id", "gate": lambda key: anyio.Lock()}, {}]
+)
+@pytest.mark.parametrize("key", [None, lambda account_id, amount: account_id])
+@pytest.mark.parametrize("on", [StaleSessionError, Exception])
+async def test_a_wrong_call_is_the_functions_own_type_error(options, key, on):
+    if key is not None and options:
+        options = {**options, "key": key}
+    withdraw = retry_transaction(**{**SOON, "on": on}, **options, max_attempts=2)(Bank().withdraw)
+    for wrong in [("account",), (), ("account", 1, 2)]:
+        with pytest.raises(TypeError, match=r"withdraw\(\)"):
+            await withdraw(*wrong)
+
+
+async def test_a_key_function_that_fails_ends_the_call_before_anything_is_done():
+    bank = Bank()
+    withdraw = retry_transaction(key=lambda account_id, amount: {}[account_id], **SOON)(bank.withdraw)
+    with pytest.raises(KeyError, match="account"):
+        await withdraw("account", 1)
+    assert bank.runs == 0
+
+
+async def test_giving_up_tells_the_same_as_an_append_does():
+    @retry_transaction(max_attempts=2, **SOON)
+    async def withdraw():
+        raise StaleSessionError("lost")
+
+    with pytest.raises(AttemptsExhaustedError, match="withdraw gave up after 2 attempts") as caught:
+        await withdraw()
+    assert str(caught.value.__cause__) == "lost"
+
+
+def test_a_function_cancelled_by_attempt_timeout_is_in_doubt(virtually):
+    @retry_transaction(**{**SOON, "on": TimeoutError}, attempt_timeout=1, max_attempts=2)
+    async def withdraw():
+        await anyio.sleep(60)
+
+    async def main():
+        with pytest.raises(InDoubtError):
+            await withdraw()
+
+    virtually(main)
+
+
+def test_who_does_not_get_his_turn_by_the_deadline_gives_up_without_a_run(virtually):
+    bank = Bank()
+    runs = []
+
+    @retry_transaction(key="account_id", deadline=5, **SOON)
+    async def withdraw(account_id, seconds):
+        runs.append(seconds)
+        await anyio.sleep(seconds)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(withdraw, "account", 60)
+            await anyio.sleep(1)
+            with pytest.raises(DeadlineExceededError) as caught:
+                await withdraw("account", 1)
+            assert caught.value.attempts == 0
+            tasks.cancel_scope.cancel()
+
+    virtually(main)
+    assert runs == [60]
+    assert bank.runs == 0
+
+
+async def test_answers_may_be_rejections_here_too():
+    answers = iter([0, 0, 1])
+
+    @retry_transaction(**{**SOON, "on": tenacity.retry_if_result(lambda rows: rows == 0)})
+    async def update():
+        return next(answers)
+
+    assert await update() == 1
+
+
+class TestOptions:
+    def test_there_is_no_in_doubt_since_nobody_can_look(self):
+        with pytest.raises(TypeError, match="unknown option 'in_doubt'"):
+            retry_transaction(in_doubt=ConnectionError)
+
+    def test_a_gate_needs_a_key(self):
+        with pytest.raises(ValueError, match="gate needs a key"):
+            retry_transaction(gate=lambda key: anyio.Lock())
+
+    @pytest.mark.parametrize("key", [1, (), ("a", 1), []])
+    def test_a_key_that_is_none_is_refused(self, key):
+        with pytest.raises(TypeError, match="key must be the name of a parameter"):
+            retry_transaction(key=key)
+
+    def test_an_empty_key_is_refused(self):
+        with pytest.raises(ValueError, match="key must not be empty"):
+            retry_transaction(key="")
+
+    def test_a_key_that_the_function_has_not_is_refused(self):
+        with pytest.raises(ValueError, match=r"key must name a parameter of the function, but .*withdraw\(account_id"):
+            retry_transaction(key=("account_id", "bank"))(Bank().withdraw)
+
+    def test_a_plain_function_is_refused(self):
+        with pytest.raises(TypeError, match=r"asyncio\.to_thread"):
+            retry_transaction()(lambda: None)
+
+    async def test_it_can_be_changed_and_pickled(self):
+        policy = pickle.loads(pickle.dumps(retry_transaction(key="account_id", deadline=5)))
+        assert (policy.key, policy.deadline, policy.replace(deadline=6).deadline) == ("account_id", 5, 6)
+
+        @policy
+        async def withdraw(account_id):
+            return account_id
+
+        assert retry_with(withdraw, deadline=7).retrying.deadline == 7
+        assert await withdraw("account") == "account"
