@@ -1,10 +1,14 @@
-"""The worker processes: spawned once, used for run after run, killed and replaced."""
+"""The worker processes: forked from one that has imported everything, used for run after run, killed and replaced."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import queue
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,36 +36,47 @@ async def until(condition: Callable[[], Any], what: str, patience: float = PATIE
         await asyncio.sleep(0.003)
 
 
-class Worker:
+class Nursery:
+    """The process that workers are forked from. It ends when it is closed, or when this process does."""
+
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.worker"],
-            cwd=Path(__file__).parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._line, its_end = socket.socketpair()
+        with its_end:
+            command = [sys.executable, "-m", "faults.worker"]
+            self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=its_end)
+
+    def fork(self) -> socket.socket:
+        """The line to a new worker."""
+        ours, its_end = socket.socketpair()
+        with its_end:
+            socket.send_fds(self._line, [b"fork"], [its_end.fileno()])
+        return ours
+
+    def close(self) -> None:
+        self._line.close()
+        self._process.wait()
+
+
+class Worker:
+    def __init__(self, line: socket.socket) -> None:
+        self.pid = 0
+        self._line = line
         self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.put(json.loads(line))
+        with contextlib.suppress(ConnectionError), self._line.makefile() as lines:
+            for line in lines:
+                self._said.put(json.loads(line))
         self._said.put({"word": "dead"})
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._listening.is_alive()
 
     def tell(self, line: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(line) + "\n")
-        self._process.stdin.flush()
+        self._line.sendall(json.dumps(line).encode() + b"\n")
 
     def give(self, job: Job) -> None:
         self.tell(asdict(job))
@@ -75,29 +90,27 @@ class Worker:
         await until(lambda: not self._said.empty(), f"worker {self.pid} says {' or '.join(words)}")
         said = self._said.get()
         assert said["word"] in words, f"expected {words}, got {said.get('traceback') or said}"
+        self.pid = said.get("pid", self.pid)
         return str(said["word"])
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
     def close(self) -> None:
+        """Kill it, if it lives."""
         if self.alive:
-            self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            os.kill(self.pid, signal.SIGKILL)
+        self._listening.join()
+        self._line.close()
 
 
 class Crew:
     """Every worker there is. Those that are not in their right place after a run are killed."""
 
     def __init__(self) -> None:
+        self._nursery = Nursery()
         self._idle: list[Worker] = []
         self._all: list[Worker] = []
 
     async def take(self, count: int) -> list[Worker]:
-        fresh = [Worker() for _ in range(count - len(self._idle))]
+        fresh = [Worker(self._nursery.fork()) for _ in range(count - len(self._idle))]
         self._all += fresh
         taken = [*self._idle[:count], *fresh]
         del self._idle[:count]
@@ -117,3 +130,4 @@ class Crew:
             worker.close()
         self._all.clear()
         self._idle.clear()
+        self._nursery.close()

@@ -31,6 +31,6 @@ def gate(name: str, url: str) -> Gate:
     else:
         from redis.asyncio import Redis
 
-        shared = recipe("gate.md", "redis_gate")(Redis.from_url(url), timeout=2)
+        shared = recipe("gate.md", "redis_gate")(Redis.from_url(url), timeout=1)
 
     return recipe("gate.md", "both")(local, shared)

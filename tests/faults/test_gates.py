@@ -18,7 +18,7 @@ def url(name, postgres, redis):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", SHARED)
 async def test_a_shared_gate_saves_calls_and_loses_nothing(bench, postgres, redis, name):
-    size = {"processes": 4, "writers": 5, "events": 3}
+    size = {"processes": 4, "writers": 4, "events": 2}
     local = await bench.run("retrying", bench.on_postgres(), gate=("local", ""), **size)
     shared = await bench.run("retrying", bench.on_postgres(), gate=(name, url(name, postgres, redis)), **size)
     assert local.nothing_lost_nothing_twice, local

@@ -4,19 +4,22 @@ import pytest
 
 ROUNDS = 20
 
+CROWD = {"processes": 8, "writers": 10, "events": 1}
+
 
 @pytest.mark.asyncio
 async def test_eighty_writers_in_eight_processes_lose_nothing_and_store_nothing_twice(bench):
-    report = await bench.run("retrying", bench.on_postgres(), processes=8, writers=10, events=2)
-    assert report.sent == report.acknowledged == report.stored == 160
+    report = await bench.run("retrying", bench.on_postgres(), **CROWD)
+    assert report.sent == report.acknowledged == report.stored == 80
     assert report.nothing_lost_nothing_twice, report
-    assert report.refused["StaleSessionError"] > 80, "there was hardly a conflict"
+    # One contender of each process at a time: some conflicts are left.
+    assert report.refused["StaleSessionError"] > 8, "there was hardly a conflict"
 
 
 @pytest.mark.asyncio
 async def test_the_same_eighty_writers_without_retries_lose_nearly_everything(bench):
-    report = await bench.run("bare", bench.on_postgres(), processes=8, writers=10, events=2)
-    assert len(report.lost) > 80
+    report = await bench.run("bare", bench.on_postgres(), **CROWD)
+    assert len(report.lost) > 40
     assert report.acknowledged == report.stored
 
 

@@ -1,7 +1,8 @@
-"""A process of writers: `python -m faults.worker` takes jobs from standard input, one JSON object a line.
+"""A process of writers: it takes jobs from its line, one JSON object each.
 
-It says "ready" when the sessions are loaded, starts at the next line, and says "done". It ends with its input, so no
-worker outlives the process that started it.
+It says "ready" when the sessions are loaded, starts at the next line, and says "done". `python -m faults.worker` forks
+one for every socket that standard input, a socket itself, passes on. Each ends with its line, so no worker outlives the
+process that it works for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import threading
 import traceback
@@ -20,11 +23,6 @@ from . import gates
 from .journal import Journal
 from .stores import Store
 from .writers import Job, work
-
-
-def say(word: str, **more: Any) -> None:
-    sys.stdout.write(json.dumps({"word": word, **more}) + "\n")
-    sys.stdout.flush()
 
 
 async def hold(gate: list[str], session: str, journal: str) -> None:
@@ -38,24 +36,27 @@ async def hold(gate: list[str], session: str, journal: str) -> None:
         await asyncio.Event().wait()
 
 
-async def main() -> None:
-    lines: asyncio.Queue[str] = asyncio.Queue()
+async def serve(line: socket.socket) -> None:
+    jobs: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
+    def say(word: str, **more: Any) -> None:
+        line.sendall(json.dumps({"word": word, **more}).encode() + b"\n")
+
     def listen() -> None:
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(lines.put_nowait, line)
+        for told in line.makefile():
+            loop.call_soon_threadsafe(jobs.put_nowait, told)
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
 
     async def started() -> None:
         say("ready")
-        await lines.get()
+        await jobs.get()
 
-    say("idle")
+    say("idle", pid=os.getpid())
     while True:
-        job = json.loads(await lines.get())
+        job = json.loads(await jobs.get())
         try:
             if "hold" in job:
                 await hold(**job["hold"])
@@ -66,7 +67,21 @@ async def main() -> None:
             say("done")
 
 
+def fork_workers(nursery: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    while True:
+        message, lines, *_ = socket.recv_fds(nursery, 4, 1)
+        if not message:
+            return
+        with socket.socket(fileno=lines[0]) as line:
+            if os.fork() == 0:
+                try:
+                    asyncio.run(serve(line))
+                finally:
+                    os._exit(1)
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
-    asyncio.run(main())
+    fork_workers(socket.socket(fileno=sys.stdin.fileno()))
