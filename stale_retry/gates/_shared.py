@@ -8,6 +8,7 @@ import logging
 import math
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -42,7 +43,11 @@ class SharedGate(Generic[S]):
         self._rests_until = -math.inf
 
     def __call__(self, session: S) -> Place:
-        return Place(self, lock_of(self._key(session)))
+        lock = lock_of(self._key(session))
+        others = [place for place in (reference() for reference in _places.get()) if place is not None]
+        place = Place(self, lock, shares=any(other.holds(self.server, lock) for other in others))
+        _places.set((*map(weakref.ref, others), weakref.ref(place)))
+        return place
 
     @property
     def rests(self) -> bool:
@@ -57,17 +62,24 @@ class SharedGate(Generic[S]):
 
 
 class Place:
-    """One contender's place at a gate, to be entered once. Entering and leaving raise nothing but a cancellation."""
+    """One contender's place at a gate, to be entered once. Entering and leaving raise nothing but a cancellation.
 
-    def __init__(self, gate: SharedGate[Any], lock: bytes) -> None:
+    One that is asked for where the same lock is held already, by an append inside another or a task that was started
+    inside, shares it: to wait for oneself would last for ever.
+    """
+
+    def __init__(self, gate: SharedGate[Any], lock: bytes, *, shares: bool) -> None:
         self._gate = gate
         self._lock = lock
+        self._shares = shares
         self._holding: Holding | None = None
 
+    def holds(self, server: str, lock: bytes) -> bool:
+        return self._holding is not None and self._holding.lasts and (self._gate.server, self._lock) == (server, lock)
+
     async def __aenter__(self) -> None:
-        gate, outer = self._gate, [holding for holding in _entered.get() if holding.holds]
-        # A decorated append inside another, or a task of its own inside it: to wait for oneself would last for ever.
-        if gate.rests or any((holding.gate.server, holding.lock) == (gate.server, self._lock) for holding in outer):
+        gate = self._gate
+        if self._shares or gate.rests:
             return
         holding = Holding(gate, self._lock)
         try:
@@ -77,7 +89,6 @@ class Place:
             raise
         if holding.settled.done():
             self._holding = holding
-            _entered.set((*outer, holding))
         else:
             holding.give_up()
             gate.failed(TimeoutError())
@@ -85,7 +96,6 @@ class Place:
     async def __aexit__(self, *_: object) -> None:
         holding, self._holding = self._holding, None
         if holding is not None:
-            _entered.set(tuple(other for other in _entered.get() if other is not holding))
             holding.left.set()
             await asyncio.wait({holding.task})
 
@@ -104,8 +114,8 @@ class Holding:
     """
 
     def __init__(self, gate: SharedGate[Any], lock: bytes) -> None:
-        self.gate = gate
-        self.lock = lock
+        self._gate = gate
+        self._lock = lock
         self.loop = asyncio.get_running_loop()
         self.settled = self.loop.create_future()
         self.left = asyncio.Event()
@@ -114,8 +124,8 @@ class Holding:
         self.task.add_done_callback(_tasks.discard)
 
     @property
-    def holds(self) -> bool:
-        return self.settled.done() and not self.left.is_set() and not self.task.done()
+    def lasts(self) -> bool:
+        return not self.left.is_set() and not self.task.done()
 
     def give_up(self) -> None:
         self.left.set()
@@ -123,7 +133,7 @@ class Holding:
             self.task.cancel()
 
     async def _hold(self) -> None:
-        lock = self.gate.lock(self.lock)
+        lock = self._gate.lock(self._lock)
         try:
             await lock.__aenter__()
             try:
@@ -133,18 +143,13 @@ class Holding:
                 with anyio.fail_after(REACH):
                     await lock.__aexit__(None, None, None)
         except Exception as error:
-            self.gate.failed(error)
+            self._gate.failed(error)
         finally:
             if not self.settled.done():
                 self.settled.set_result(None)
 
 
-_entered: ContextVar[tuple[Holding, ...]] = ContextVar("stale_retry_entered", default=())
+_places: ContextVar[tuple[weakref.ref[Place], ...]] = ContextVar("stale_retry.places", default=())
+"""Those that were asked for around here."""
 _tasks: set[asyncio.Task[None]] = set()
 """The event loop itself keeps no task alive."""
-
-
-def seconds(option: str, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{option} must be a positive number of seconds, got {value!r}")
-    return value

@@ -9,8 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
+from .. import _checks
+from .._types import Seconds
 from . import _shared
-from ._shared import Lock, SharedGate, seconds
+from ._shared import Lock, SharedGate
 
 S = TypeVar("S")
 
@@ -37,7 +39,7 @@ class PsycopgPool(Protocol):
 
 
 def postgres_gate(
-    engine: SQLAlchemyEngine | AsyncpgPool | PsycopgPool, key: Callable[[S], Hashable], *, timeout: float = 10
+    engine: SQLAlchemyEngine | AsyncpgPool | PsycopgPool, key: Callable[[S], Hashable], *, timeout: Seconds | None = 10
 ) -> Callable[[S], AbstractAsyncContextManager[None]]:
     """A gate for the contenders of several processes: first come, first served, by an advisory lock.
 
@@ -49,13 +51,13 @@ def postgres_gate(
         engine: SQLAlchemy's `AsyncEngine`, asyncpg's `Pool` or psycopg's `AsyncConnectionPool`, best one of the gate's
             own: who waits keeps a connection, which the appends must not miss. It stays yours to close.
         key: tells sessions apart by a str, an int, a UUID or a tuple of such.
-        timeout: how many seconds a contender waits at most.
+        timeout: seconds or timedelta that a contender waits at most; None for no limit but the call's deadline.
 
     Raises:
         TypeError: `engine` is none of these, or not PostgreSQL's; and of a session: its key is of another type.
-        ValueError: `timeout` is not positive.
+        ValueError: `timeout` is not above zero.
     """
-    return SharedGate("PostgreSQL", key, _advisory_lock(engine), seconds("timeout", timeout))
+    return SharedGate("PostgreSQL", key, _advisory_lock(engine), _checks.as_seconds("timeout", timeout))
 
 
 def _advisory_lock(engine: Any) -> Lock:

@@ -13,8 +13,10 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
+from .. import _checks
+from .._types import Seconds
 from . import _shared
-from ._shared import SharedGate, seconds
+from ._shared import SharedGate
 
 S = TypeVar("S")
 
@@ -43,7 +45,7 @@ class RedisClient(Protocol):
 
 
 def redis_gate(
-    client: RedisClient, key: Callable[[S], Hashable], timeout: float = 10
+    client: RedisClient, key: Callable[[S], Hashable], timeout: Seconds = 10
 ) -> Callable[[S], AbstractAsyncContextManager[None]]:
     """A gate for the contenders of several processes, by a lock in Redis. Those who wait enter in no certain order.
 
@@ -54,16 +56,19 @@ def redis_gate(
     Args:
         client: a client of `redis.asyncio`, `RedisCluster` included. It stays yours to close.
         key: tells sessions apart by a str, an int, a UUID or a tuple of such.
-        timeout: how many seconds one place can be held; longer than an append and its refresh take.
+        timeout: seconds or timedelta that one place can be held; longer than an append and its refresh take.
 
     Raises:
         TypeError: `client` is not one of asyncio; and of a session: its key is of another type.
-        ValueError: `timeout` is not positive.
+        ValueError: `timeout` is not above zero, or endless.
     """
     if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
         kind = type(client)
         raise TypeError(f"client must be a client of redis.asyncio, got a {kind.__module__}.{kind.__qualname__}")
-    milliseconds = math.ceil(1000 * seconds("timeout", timeout))
+    lasts = _checks.as_seconds("timeout", timeout)
+    if lasts is None:
+        raise ValueError("timeout must have an end, or the lock of a holder that is killed had none")
+    milliseconds = math.ceil(1000 * lasts)
 
     async def run(script: str, *keys_and_arguments: str | int, keys: int) -> Any:
         with anyio.fail_after(_shared.REACH):

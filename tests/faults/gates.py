@@ -23,7 +23,9 @@ def gates(name: str, url: str) -> list[Gate]:
     if name == "postgres":
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        nearest_first.append(postgres_gate(create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:")), by_id))
+        nearest_first.append(
+            postgres_gate(create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:")), by_id)
+        )
     elif name == "redis":
         from redis.asyncio import Redis
 

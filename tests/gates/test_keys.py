@@ -83,12 +83,19 @@ def test_what_the_key_function_raises_is_raised():
         redis_gate(AsyncRedis(), lambda session: session.id)(object())
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
-def test_a_timeout_must_be_positive(timeout):
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_must_be_above_zero(timeout):
     engine = create_async_engine("postgresql+asyncpg://")
     for gate in (lambda: redis_gate(AsyncRedis(), str, timeout), lambda: postgres_gate(engine, str, timeout=timeout)):
-        with pytest.raises(ValueError, match="timeout must be a positive number of seconds"):
+        with pytest.raises(ValueError, match="timeout must be above zero"):
             gate()
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf")])
+def test_a_lock_in_redis_must_end_and_a_wait_for_postgresql_need_not(timeout):
+    with pytest.raises(ValueError, match="timeout must have an end"):
+        redis_gate(AsyncRedis(), str, timeout)
+    assert callable(postgres_gate(create_async_engine("postgresql+asyncpg://"), str, timeout=timeout))
 
 
 def test_a_key_must_be_a_function():

@@ -96,6 +96,9 @@ async def test_a_place_may_be_entered_by_one_task_and_left_by_another(kind, serv
         place = gate(ONE)
         await apart(place.__aenter__())
         assert await server.held() == 1
+        with anyio.fail_after(PATIENCE):
+            async with gate(ONE):
+                assert await server.held() == 1, "whoever asked for it shares it"
         await apart(place.__aexit__(None, None, None))
     assert await server.held() == 0
 
