@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -26,7 +27,7 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
         yield link
         left += [other for other in (link.__cause__, link.__context__) if other is not None]
         if isinstance(link, BaseExceptionGroup):
-            left += link.exceptions
+            left += cast("tuple[BaseException, ...]", link.exceptions)
 
 
 def being_handled() -> frozenset[int]:

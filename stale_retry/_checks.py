@@ -68,7 +68,7 @@ def as_seconds(option: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{option} must be seconds, a timedelta or None, got {value!r}")
-    if not value > 0:
+    if not cast(float, value) > 0:
         raise ValueError(f"{option} must be above zero, or None for no limit; got {value!r}")
     try:
         seconds = float(value)

@@ -61,7 +61,7 @@ async def gates(bench: Bench, redis: Redis, runs: int) -> None:
     kinds = {
         "none": ("none", ""),
         "local": ("local", ""),
-        "local, then PostgreSQL": ("advisory", bench.postgres.url),
+        "local, then PostgreSQL": ("postgres", bench.postgres.url),
         "local, then Redis": ("redis", redis.url),
     }
     for processes, writers, events in ((2, 1, 20), (4, 1, 20), (4, 5, 5), (8, 10, 3)):

@@ -131,21 +131,26 @@ class TestGivingUpInsideAGroup:
     @pytest.mark.parametrize("reraise", [False, True])
     @pytest.mark.parametrize("hopeless_first", [False, True])
     async def test_one_child_that_gave_up_among_stale_ones_ends_the_outer_call(self, reraise, hopeless_first):
-        made = []
+        made, gave_up = [], None
 
         async def hopeless():
             async def append(session, event):
                 raise StaleSessionError
 
             policy = retry_on_stale_session(lambda session: session, max_attempts=2, reraise=reraise, **SOON)
-            await policy.call(append, "session", "event")
+            try:
+                await policy.call(append, "session", "event")
+            finally:
+                gave_up.set()
 
         async def plain():
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.01)
+                await gave_up.wait()
             raise StaleSessionError
 
         async def append(session, event):
+            nonlocal gave_up
+            gave_up = anyio.Event()
             made.append(session)
             async with anyio.create_task_group() as tasks:
                 for child in (hopeless, plain) if hopeless_first else (plain, hopeless):
@@ -158,7 +163,7 @@ class TestGivingUpInsideAGroup:
         assert not isinstance(caught.value, AttemptsExhaustedError)
 
     def test_it_counts_even_if_the_clock_did_not_move_between(self, virtually):
-        made = []
+        made, gave_up = [], None
 
         async def hopeless():
             async def append(session, event):

@@ -1,13 +1,13 @@
-"""Gates by name, so that they can be told to another process. The shared ones are the documented recipes."""
+"""Gates by name, so that they can be told to another process."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from stale_retry import local_gate
+from stale_retry.gates.postgres import postgres_gate
+from stale_retry.gates.redis import redis_gate
 from stale_retry.typing import Gate
-
-from .documented import recipe
 
 
 def options(name_and_url: tuple[str, str]) -> dict[str, Any]:
@@ -15,22 +15,23 @@ def options(name_and_url: tuple[str, str]) -> dict[str, Any]:
     name, url = name_and_url
     if name == "default":
         return {}
-    return {"gate": None if name == "none" else gate(name, url)}
+    return {"gate": None if name == "none" else gates(name, url)}
 
 
-def gate(name: str, url: str) -> Gate:
-    local = local_gate(lambda session: session.id)
-    if name == "local":
-        return local
-    if name == "advisory":
+def gates(name: str, url: str) -> list[Gate]:
+    nearest_first: list[Gate] = [local_gate(by_id)]
+    if name == "postgres":
         from sqlalchemy.ext.asyncio import create_async_engine
-        from sqlalchemy.pool import NullPool
 
-        engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), poolclass=NullPool)
-        shared = recipe("gate.md", "advisory_gate")(engine)
-    else:
+        nearest_first.append(
+            postgres_gate(create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:")), by_id)
+        )
+    elif name == "redis":
         from redis.asyncio import Redis
 
-        shared = recipe("gate.md", "redis_gate")(Redis.from_url(url), timeout=1)
+        nearest_first.append(redis_gate(Redis.from_url(url), by_id, timeout=2))
+    return nearest_first
 
-    return recipe("gate.md", "both")(local, shared)
+
+def by_id(session: Any) -> str:
+    return str(session.id)

@@ -1,4 +1,4 @@
-"""Gates that several processes share, as they are documented."""
+"""Gates that several processes share, under writers that write."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from .crew import until
 from .journal import read
 from .strikes import let_go, restart_server
 
-SHARED = ["advisory", "redis"]
+SHARED = ["postgres", "redis"]
 
 
 def url(name, postgres, redis):
@@ -59,6 +59,6 @@ async def test_a_gate_that_fails_fails_no_append(bench, tmp_path):
 
 @pytest.mark.asyncio
 async def test_a_gate_on_the_server_that_restarts_fails_no_append(bench, postgres):
-    gate = ("advisory", postgres.url)
+    gate = ("postgres", postgres.url)
     report = await bench.run("documented", bench.on_postgres(), gate=gate, fault=restart_server(postgres, 1))
     assert report.nothing_lost_nothing_twice, report

@@ -26,12 +26,12 @@ from .writers import Job, work
 
 
 async def hold(gate: list[str], session: str, journal: str) -> None:
-    """Enter the gate and never leave it."""
+    """Enter the shared gate and never leave it."""
 
     class Held:
         id, app_name, user_id = session, "faults", "user"
 
-    async with gates.gate(*gate)(Held()):
+    async with gates.gates(*gate)[-1](Held()):
         Journal(journal).write("holding")
         await asyncio.Event().wait()
 

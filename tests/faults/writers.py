@@ -32,7 +32,7 @@ class Job:
 
     Attributes:
         strategy: a key of `STRATEGIES`.
-        gate: a name that `gates.gate` knows, and the URL of what it locks with.
+        gate: a name that `gates.gates` knows, and the URL of what it locks with.
         events: how many each writer appends.
         deadline: seconds for each append.
         dry: something else in the process keeps the pool's only connection until the store has failed that often.
