@@ -1,0 +1,19 @@
+"""Whole turns, one at a time for each session: `async with turns(key): ...`."""
+
+from .errors import SessionBusyError, TurnError, TurnInterruptedError, TurnLostError
+from .events import TurnEvent, TurnObserver
+from .leases import LeaseStore
+from .queue import Turn, TurnQueue, WhenBusy
+
+__all__ = [
+    "LeaseStore",
+    "SessionBusyError",
+    "Turn",
+    "TurnError",
+    "TurnEvent",
+    "TurnInterruptedError",
+    "TurnLostError",
+    "TurnObserver",
+    "TurnQueue",
+    "WhenBusy",
+]
