@@ -20,6 +20,9 @@ Report = Callable[[TurnKind, Why], object]
 class Body:
     """The task inside an `async with turns(key)`. It is left in whatever task the block is left in.
 
+    Attributes:
+        task: who waits for what it does.
+
     Args:
         report: told when it is made to end.
         abort: ends it gently, by a plain function that its code listens to; None: it is cancelled.
@@ -32,16 +35,12 @@ class Body:
         self.has_begun = False
         self._report = report
         self._abort = abort
-        self._task = weakref.ref(loop.current_task())
+        self.task = weakref.ref(loop.current_task())
         self._cancelling = loop.cancelling() if can_end else None
 
     def is_in(self, other: Body) -> bool:
-        """Whether the other is opened by the same task, which would wait for itself."""
-        return self._task() is other._task()
-
-    def adopt_current_task(self) -> None:
-        """The current task is who waits for what runs inside, in place of the one that entered."""
-        self._task = weakref.ref(self.loop.current_task())
+        """Whether the same task waits for the other, which would wait for itself."""
+        return self.task() is other.task()
 
     def end(self, why: Why) -> None:
         """From any thread. Only the first reason counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._body import Body
+from ._body import Body, Why
 from ._leases import HeldLease
 from ._lines import Lines, Place
 from ._loops import current_loop
@@ -36,8 +37,10 @@ class Turn:
         self._key = key
         self._abort = abort
         self._name = "" if options.shared is None else name_of(key)
+        self._reader: weakref.ref[object] | None = None
         self._report: Report | None = None
         self._body: Body | None = None
+        self._entered_body: Body | None = None
         self._place: Place | None = None
 
     @property
@@ -45,13 +48,19 @@ class Turn:
         """Seconds that it waited for its place."""
         return self._report.waited if self._report is not None else 0.0
 
+    @property
+    def ended(self) -> Why | None:
+        """Why it was made to end early: "interrupted" or "lost"."""
+        return self._entered_body.ended if self._entered_body is not None else None
+
     def adopt_current_task(self) -> None:
         """The current task waits for what the block does, so turns of the key that it asks for are inside this one.
 
-        For code that runs the block in one task and hands its results to another.
+        Before the turn is entered or after. For code that runs the block in one task and hands its results to another.
         """
+        self._reader = weakref.ref(current_loop().current_task())
         if self._body is not None:
-            self._body.adopt_current_task()
+            self._body.task = self._reader
 
     async def __aenter__(self) -> Self:
         if self._report is not None:
@@ -60,11 +69,12 @@ class Turn:
         report = self._report = Report(self._options, self._lines, self._key, loop)
         can_end = self._options.when_busy == "interrupt" or self._options.shared is not None
         body = Body(loop, report.tell, self._abort, can_end=can_end)
+        body.task = self._reader or body.task
         place = self._lines.join(self._key, body, _inside.get())
         if place is None:
             place = await self._take_place(body, report)
         body.has_begun = True
-        self._body, self._place = body, place
+        self._body, self._entered_body, self._place = body, body, place
         _inside.set((*(other for other in _inside.get() if other.bodies and other is not place), place))
         return self
 
@@ -122,8 +132,7 @@ class Turn:
             raise body.error() from error
 
     async def _leave(self, place: Place, body: Body, report: Report, error: BaseException | None) -> None:
-        if body is place.first:
-            _inside.set(tuple(other for other in _inside.get() if other is not place))
+        self._forget(place, body)
         if not self._give_back(place, body):
             return  # others of the same turn are inside still
         try:
@@ -134,6 +143,24 @@ class Turn:
                     body.ended = "lost"
         finally:
             report.ended(body.ended)
+
+    def release(self) -> None:
+        """Leave the block without an await and from anywhere, any thread included; raises nothing. Once more, or
+        instead of entering, it does nothing.
+
+        For code that cannot be an `async with`. The lease of a queue that processes share is given back soon after.
+        """
+        body, place, report = self._body, self._place, self._report
+        if body is None or place is None or report is None:
+            return
+        self._body = self._place = None
+        body.loop.call(body.leave, None)
+        if self._give_back(place, body):
+            body.loop.call(report.ended, body.ended)
+
+    def _forget(self, place: Place, body: Body) -> None:
+        if body is place.first:
+            _inside.set(tuple(other for other in _inside.get() if other is not place))
 
     def _give_back(self, place: Place, body: Body) -> bool:
         """Whether nobody is inside any more, so that the place is free, or as soon as its lease is given back."""
