@@ -6,12 +6,15 @@ from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
 from .service import RetryingSessionService
 from .transient import is_transient_error, retry_if_transient
+from .turns import QueueingRunner, TurnQueuePlugin
 
 __all__ = [
     "InterleavedTurnError",
     "Interleaving",
+    "QueueingRunner",
     "RefreshMode",
     "RetryingSessionService",
+    "TurnQueuePlugin",
     "is_transient_error",
     "refresh_session",
     "register_session_services",
