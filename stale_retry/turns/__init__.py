@@ -3,7 +3,9 @@
 from .errors import SessionBusyError, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnEvent, TurnObserver
 from .leases import LeaseStore
+from .postgres import postgres_lease
 from .queue import Turn, TurnQueue, WhenBusy
+from .redis import redis_lease
 
 __all__ = [
     "LeaseStore",
@@ -16,4 +18,6 @@ __all__ = [
     "TurnObserver",
     "TurnQueue",
     "WhenBusy",
+    "postgres_lease",
+    "redis_lease",
 ]
