@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +13,10 @@ from typing import Any
 
 from google.adk.agents.invocation_context import InvocationContext
 
-LOOK_AFTER = 2.0
+LOOK_AFTER = 5.0
 """Seconds that a turn waits before it looks for runs that are over and not yet freed; then twice as long each time."""
+
+_looked_at = -math.inf
 
 
 class Run:
@@ -68,8 +72,11 @@ async def looking_for_runs_that_are_over() -> AsyncIterator[None]:
 
 
 async def _look() -> None:
+    global _looked_at
     pause = LOOK_AFTER
     while True:
         await asyncio.sleep(pause)
-        gc.collect()
+        if time.monotonic() - _looked_at >= LOOK_AFTER:
+            gc.collect()
+            _looked_at = time.monotonic()
         pause *= 2
