@@ -6,12 +6,15 @@ from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
 from .service import RetryingSessionService
+from .turns import QueueingRunner, TurnQueuePlugin
 
 __all__ = [
     "InterleavedTurnError",
     "Interleaving",
+    "QueueingRunner",
     "RefreshMode",
     "RetryingSessionService",
+    "TurnQueuePlugin",
     "is_transient_error",
     "refresh_session",
     "register_session_services",

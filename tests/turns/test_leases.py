@@ -1,0 +1,364 @@
+"""A lease that processes share: taken, kept alive, given back, and lost with an error."""
+
+import anyio
+import pytest
+
+from stale_retry.turns import LeaseStore, SessionBusyError, TurnInterruptedError, TurnLostError, TurnQueue
+from stale_retry.turns.leases import name_of
+
+from .crowd import Crowd, in_order
+from .stores import Leases
+
+
+def processes(count=2, *, when_busy="enqueue", leases=None, **options):
+    """Queues that share nothing but a store of leases, as those of several processes do."""
+    leases = leases or Leases()
+    return [TurnQueue(when_busy, shared=leases, observers=(), **options) for _ in range(count)], leases
+
+
+async def settled(*queues):
+    await anyio.sleep(0.1)
+    assert all(len(queue) == 0 for queue in queues)
+
+
+def test_turns_of_two_processes_run_one_at_a_time(virtually):
+    async def main():
+        (one, other), leases = processes()
+        crowd, same = Crowd(one), Crowd(other)
+        same.running = crowd.running
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon((crowd if number % 2 else same).turn, number)
+        assert sorted(crowd.ended + same.ended) == [0, 1, 2, 3]
+        assert leases.held == {}
+        await settled(one, other)
+
+    virtually(main)
+
+
+def test_in_one_process_the_order_is_that_of_arrival(virtually):
+    async def main():
+        (one,), _ = processes(1)
+        crowd = Crowd(one)
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, *((crowd.turn, number) for number in range(6)))
+        assert crowd.began == list(range(6))
+
+    virtually(main)
+
+
+def test_a_turn_inside_a_turn_shares_the_lease(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        async with one("session"), one("session"):
+            pass
+        assert leases.calls == ["acquire", "release"]
+
+    virtually(main)
+
+
+def test_a_turn_of_minutes_keeps_its_lease(virtually):
+    async def main():
+        (one, other), leases = processes(deadline=3600)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Crowd(one).turn, "long", 300)
+            await anyio.sleep(1)
+            waits = Crowd(other)
+            await waits.turn("next")
+            assert anyio.current_time() > began + 300
+        assert leases.calls.count("renew") >= 29
+        assert waits.ended == ["next"]
+
+    began = 0.0
+    virtually(main)
+
+
+def test_the_lease_of_who_was_killed_is_free_after_its_timeout(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.take_away()  # and nobody renews it
+        async with one("session") as turn:
+            assert 30 <= turn.waited <= 32
+
+    virtually(main)
+
+
+def test_who_has_lost_his_lease_is_told_at_the_next_renewal_and_his_block_is_cancelled(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        events = []
+        one = TurnQueue(shared=leases, observers=events.append)
+        with pytest.raises(TurnLostError, match="another process may have begun"):
+            async with one("session"):
+                leases.take_away()
+                await anyio.sleep(100)
+        assert anyio.current_time() == pytest.approx(began + 10, abs=0.1)
+        assert [(event.kind, event.reason) for event in events] == [
+            ("started", None),
+            ("interrupted", "lost"),
+            ("ended", "lost"),
+        ]
+        assert leases.held['"session"'][0] == "somebody else"
+        await settled(one)
+
+    began = 0.0
+    virtually(main)
+
+
+def test_a_block_that_ends_before_it_could_be_told_ends_with_the_error_too(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        with pytest.raises(TurnLostError):
+            async with one("session"):
+                leases.take_away()
+        with pytest.raises(ZeroDivisionError):
+            async with one("other"):
+                leases.take_away('"other"')
+                raise ZeroDivisionError
+
+    virtually(main)
+
+
+def test_an_abort_hook_is_told_of_a_lost_lease(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        stop = anyio.Event()
+        with pytest.raises(TurnLostError):
+            async with one("session", abort=stop.set) as turn:
+                leases.take_away()
+                await stop.wait()
+                assert turn.ended == "lost"
+
+    virtually(main)
+
+
+def test_a_store_that_is_away_for_less_than_the_timeout_is_not_noticed(virtually, caplog):
+    async def main():
+        (one,), leases = processes(1)
+        async with one("session"):
+            await anyio.sleep(9)
+            leases.is_down = True
+            await anyio.sleep(15)
+            leases.is_down = False
+            await anyio.sleep(100)
+        assert leases.held == {}
+
+    virtually(main)
+    assert "could not be renewed" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["is_down", "hangs"])
+def test_a_store_that_is_away_for_longer_ends_the_turn_before_the_lease_runs_out(virtually, fault):
+    async def main():
+        (one,), leases = processes(1)
+        with pytest.raises(TurnLostError):
+            async with one("session"):
+                setattr(leases, fault, True)
+                await anyio.sleep(100)
+        ended = anyio.current_time()
+        assert 20 < ended - began < 36  # 27 s, and where the store hangs 5 s that it is given to take the lease back
+
+    began = 0.0
+    virtually(main)
+
+
+def test_a_store_that_cannot_be_reached_refuses_the_turn_with_its_own_error(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.is_down = True
+        with pytest.raises(ConnectionError, match="the store is down"):
+            async with one("session"):
+                raise AssertionError("entered")
+        await settled(one)
+        leases.is_down = False
+        async with one("session"):
+            pass
+
+    virtually(main)
+
+
+def test_who_waits_already_goes_on_asking_while_the_store_restarts(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.take_away()
+        async with anyio.create_task_group() as tasks:
+            crowd = Crowd(one)
+            tasks.start_soon(crowd.turn, "waits")
+            await anyio.sleep(5)
+            leases.is_down = True
+            await anyio.sleep(20)
+            leases.is_down = False
+        assert crowd.ended == ["waits"]
+
+    virtually(main)
+
+
+def test_but_no_longer_than_the_timeout(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.take_away()
+        with pytest.raises(ConnectionError):
+            async with anyio.create_task_group() as tasks:
+
+                async def goes_away():
+                    await anyio.sleep(5)
+                    leases.is_down = True
+
+                tasks.start_soon(goes_away)
+                try:
+                    async with one("session"):
+                        raise AssertionError("entered")
+                except ConnectionError as error:
+                    problem = error
+            raise problem
+        await anyio.sleep(6)
+        assert len(one) == 0
+
+    virtually(main)
+
+
+def test_reject_asks_once(virtually):
+    async def main():
+        (one, other), leases = processes(when_busy="reject")
+        async with one("session"):
+            with pytest.raises(SessionBusyError) as error:
+                async with other("session"):
+                    raise AssertionError("entered")
+            assert error.value.reason == "busy"
+        assert leases.calls == ["acquire", "acquire", "release", "release"]
+
+    virtually(main)
+
+
+def test_interrupt_waits_for_a_turn_of_another_process(virtually):
+    async def main():
+        (one, other), _ = processes(when_busy="interrupt")
+        crowd = Crowd(one)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(crowd.turn, "theirs", 5)
+            await anyio.sleep(1)
+            tasks.start_soon(Crowd(other).turn, "old")
+            await anyio.sleep(1)
+            async with other("session") as turn:  # ends the one that waits in this process
+                assert turn.waited == pytest.approx(3.5, abs=1.5)
+        assert crowd.ended == ["theirs"]
+
+    virtually(main)
+
+
+def test_interrupt_ends_one_of_this_process_that_has_the_lease(virtually):
+    async def main():
+        (one,), leases = processes(1, when_busy="interrupt")
+
+        async def old():
+            with pytest.raises(TurnInterruptedError):
+                async with one("session"):
+                    await anyio.sleep(100)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(old)
+            await anyio.sleep(1)
+            async with one("session"):
+                assert len(leases.held) == 1
+
+    virtually(main)
+
+
+def test_the_deadline_covers_waiting_for_the_lease(virtually):
+    async def main():
+        (one,), leases = processes(1, deadline=5)
+        leases.take_away()
+        with pytest.raises(SessionBusyError) as error:
+            async with one("session"):
+                raise AssertionError("entered")
+        assert error.value.reason == "deadline"
+        await settled(one)
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.0005, 0.001, 0.0015, 0.5, 1.5])
+def test_cancelled_while_it_asks_or_has_the_lease_it_leaves_none_behind(virtually, after):
+    async def main():
+        (one,), leases = processes(1)
+        with anyio.move_on_after(after):
+            async with one("session"):
+                await anyio.sleep(100)
+        await anyio.sleep(0.1)
+        assert leases.held == {}
+        assert len(one) == 0
+
+    virtually(main)
+
+
+def test_dropped_or_closed_it_gives_the_lease_back_all_the_same(on_asyncio):
+    async def main():
+        (one,), leases = processes(1)
+        turn = one("session")
+        await turn.__aenter__()
+        with pytest.warns(ResourceWarning):
+            del turn
+        await settled(one)
+        assert leases.held == {}
+        reading = answers(one)
+        await anext(reading)
+        await reading.aclose()
+        await settled(one)
+        assert leases.held == {}
+
+    async def answers(turns):
+        async with turns("session"):
+            yield 1
+
+    on_asyncio(main)
+
+
+def test_the_event_loop_that_ends_gives_its_leases_back():
+    """Ctrl-C and a deployment free the session at once, and only what is killed is waited for."""
+    import asyncio
+
+    leases = Leases()
+    turns = TurnQueue(shared=leases, observers=())
+
+    async def main():
+        async def block():
+            async with turns("session"):
+                await anyio.sleep_forever()
+
+        asyncio.get_running_loop().create_task(block())
+        while not leases.held:
+            await anyio.sleep(0.001)
+
+    asyncio.run(main())
+    assert leases.held == {}
+
+
+def test_who_waits_for_another_process_is_reported_as_waiting(virtually):
+    async def main():
+        events = []
+        leases = Leases()
+        leases.take_away()
+        turns = TurnQueue(shared=leases, observers=events.append)
+        async with turns("session"):
+            pass
+        assert [event.kind for event in events] == ["waiting", "started", "ended"]
+
+    virtually(main)
+
+
+def test_a_key_has_one_name_in_every_process_and_no_other_keys_name():
+    keys = ["a", ("a",), ("a", "b"), "a,b", ("a,b",), 1, "1", None, ("a", None), ("ä" * 300,), ("ä" * 301,)]
+    names = [name_of(key) for key in keys]
+    assert len(set(names)) == len(keys)
+    assert all(len(name) <= 200 for name in names)
+    assert name_of(("app", "user", "session")) == '["app", "user", "session"]'
+
+
+def test_a_key_that_has_no_name_is_refused_before_the_turn_waits():
+    turns = TurnQueue(shared=Leases())
+    with pytest.raises(TypeError, match="a key must be a string, a number, None or a tuple of these"):
+        turns(frozenset("session"))
+
+
+def test_a_store_of_leases_is_any_object_with_these_methods():
+    assert isinstance(Leases(), LeaseStore)

@@ -1,0 +1,143 @@
+"""A turn inside a turn of its key does not wait for itself."""
+
+import asyncio
+from contextlib import aclosing
+
+import anyio
+import pytest
+
+from stale_retry.turns import TurnQueue
+
+from .crowd import Crowd, in_order
+
+
+def queue(*args, **options):
+    return TurnQueue(*args, observers=(), **options)
+
+
+@pytest.mark.parametrize("when_busy", ["enqueue", "reject", "interrupt"])
+def test_a_turn_inside_a_turn_shares_its_place(virtually, when_busy):
+    async def main():
+        crowd = Crowd(queue(when_busy, deadline=5))
+        async with crowd.turns("session"), crowd.turns("session"):
+            async with crowd.turns("session"):
+                assert len(crowd.turns) == 1
+            async with crowd.turns("session"):
+                pass
+        assert len(crowd.turns) == 0
+
+    virtually(main)
+
+
+def test_so_does_one_in_a_task_started_inside(virtually):
+    async def main():
+        crowd = Crowd(queue(deadline=5))
+
+        async def inner():
+            async with crowd.turns("session"):
+                await anyio.sleep(1)
+
+        async with crowd.turns("session"), anyio.create_task_group() as tasks:
+            tasks.start_soon(inner)
+            tasks.start_soon(inner)
+        assert len(crowd.turns) == 0
+
+    virtually(main)
+
+
+def test_inside_a_turn_one_of_another_key_has_a_place_of_its_own(virtually):
+    async def main():
+        turns = queue()
+        async with turns("a"), turns("b"):
+            assert len(turns) == 2
+        assert len(turns) == 0
+
+    virtually(main)
+
+
+def test_two_queues_know_nothing_of_each_other(virtually):
+    async def main():
+        one, two = queue("reject"), queue("reject")
+        async with one("session"), two("session"), one("session"):
+            assert len(one) == len(two) == 1
+
+    virtually(main)
+
+
+def test_the_place_is_kept_until_the_last_one_inside_has_left(on_asyncio):
+    async def main():
+        crowd = Crowd(queue())
+        inside = asyncio.Event()
+
+        async def inner():
+            async with crowd.turns("session"):
+                with crowd.runs("inner"):
+                    inside.set()
+                    await anyio.sleep(5)
+
+        async with crowd.turns("session"):
+            task = asyncio.create_task(inner())
+            await inside.wait()
+        waiting = asyncio.create_task(crowd.turn("next"))
+        await asyncio.gather(task, waiting)
+        assert crowd.began == ["inner", "next"]
+        assert anyio.current_time() == pytest.approx(6)
+        assert len(crowd.turns) == 0
+
+    on_asyncio(main)
+
+
+def test_a_task_started_inside_that_comes_after_the_turn_waits_like_everybody(on_asyncio):
+    async def main():
+        crowd = Crowd(queue())
+
+        async def late():
+            await anyio.sleep(1)
+            await crowd.turn("late")
+
+        async with crowd.turns("session"):
+            task = asyncio.create_task(late())
+        await asyncio.gather(crowd.turn("next", 5), task)
+        assert crowd.began == ["next", "late"]
+
+    on_asyncio(main)
+
+
+def test_one_that_is_left_early_leaves_the_outer_one_its_place(virtually):
+    async def main():
+        crowd = Crowd(queue())
+
+        async def outer():
+            async with crowd.turns("session"):
+                async with crowd.turns("session"):
+                    pass
+                with crowd.runs("outer"):
+                    await anyio.sleep(2)
+                async with crowd.turns("session"):
+                    pass
+
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (outer,), (crowd.turn, "next"))
+        assert crowd.began == ["outer", "next"]
+
+    virtually(main)
+
+
+def test_a_task_that_reads_a_generator_inside_a_turn_does_not_wait_for_that_turn(on_asyncio):
+    """Whatever context the generator runs in: who would have to go on reading is who would wait."""
+
+    async def main():
+        turns = queue(deadline=5)
+
+        async def answers():
+            async with turns("session"):
+                for number in range(3):
+                    yield number
+
+        async with aclosing(answers()) as reading:
+            async for number in reading:
+                async with turns("session"):
+                    assert number < 3
+        assert len(turns) == 0
+
+    on_asyncio(main)
