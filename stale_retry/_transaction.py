@@ -72,7 +72,7 @@ class TransactionRetrying(Policy):
         key = _key(key)
         if gate is None and key is not None:
             gate = local_gate(_itself)
-        if gate is not None and key is None:
+        if gate and key is None:
             raise ValueError("gate needs a key, which tells what the contenders queue for")
         self._freeze(
             key=key,

@@ -163,7 +163,7 @@ class TestGivingUpInsideAGroup:
         assert not isinstance(caught.value, AttemptsExhaustedError)
 
     def test_it_counts_even_if_the_clock_did_not_move_between(self, virtually):
-        made, gave_up = [], None
+        made = []
 
         async def hopeless():
             async def append(session, event):

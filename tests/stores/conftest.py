@@ -7,10 +7,6 @@ import pytest
 from . import servers
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "servers: runs on real servers, which may have to be installed and started")
-
-
 @pytest.fixture(scope="session")
 def places():
     with servers.Places() as found:
