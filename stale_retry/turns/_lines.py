@@ -125,11 +125,6 @@ class Lines:
         line.waiting.append(place)
         return Arrival(granted=place.granted)
 
-    def has(self, place: Place) -> bool:
-        with self._changing():
-            line = self._lines.get(place.key)
-            return line is not None and line.holder is place
-
     def leave(self, place: Place, body: Body) -> bool:
         """Whether that was the last one inside. Then `free` it."""
         with self._changing():

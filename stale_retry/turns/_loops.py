@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import math
 import sys
 import weakref
@@ -84,8 +83,7 @@ class AsyncioLoop:
         return _NativeCancelling(asyncio.current_task(self._loop))
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        # A context of its own: what runs on beside a turn is no part of it, and must not keep it alive.
-        task = contextvars.Context().run(self._loop.create_task, work())
+        task = self._loop.create_task(work())
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
 

@@ -84,7 +84,7 @@ class Turn:
         try:
             with anyio.move_on_after(self._options.deadline):
                 refused = await self._wait_for(place, report)
-            if refused is not None and not self._has(place):  # it may be had at the very last moment
+            if refused is not None:
                 raise report.refusal(refused)
         except BaseException as error:
             self._give_back(place, body)
@@ -111,10 +111,6 @@ class Turn:
         on_lost, on_end = partial(place.end, "lost"), partial(self._lines.free, place)
         place.lease = HeldLease(self._options.shared, self._name, on_wait=report.waits, on_lost=on_lost, on_end=on_end)
         return None if await place.lease.take(patiently=self._options.when_busy != "reject") else "busy"
-
-    def _has(self, place: Place) -> bool:
-        has_lease = self._options.shared is None or (place.lease is not None and place.lease.is_ours)
-        return has_lease and self._lines.has(place)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

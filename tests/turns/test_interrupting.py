@@ -315,3 +315,30 @@ def test_of_turns_inside_a_turn_the_outermost_is_ended_and_the_others_with_it(vi
         assert len(turns) == 0
 
     virtually(main)
+
+
+def test_an_abort_hook_is_for_a_turn_that_runs_and_one_that_waits_just_gives_way(virtually):
+    async def main():
+        events = []
+        turns = TurnQueue("interrupt", observers=events.append)
+        called = []
+
+        async def slow():
+            stop = anyio.Event()
+            with pytest.raises(TurnInterruptedError):
+                async with turns("session", abort=stop.set):
+                    await stop.wait()
+                    await anyio.sleep(5)
+
+        async def superseded():
+            with pytest.raises(TurnInterruptedError) as error:
+                async with turns("session", abort=lambda: called.append("aborted")):
+                    raise AssertionError("entered")
+            assert not error.value.started
+
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (slow,), (superseded,), (Crowd(turns).turn, "newest"))
+        assert called == []
+        assert max(event.waiting for event in events) == 1
+
+    virtually(main)

@@ -1,5 +1,7 @@
 """A lease that processes share: taken, kept alive, given back, and lost with an error."""
 
+import asyncio
+
 import anyio
 import pytest
 
@@ -313,24 +315,74 @@ def test_dropped_or_closed_it_gives_the_lease_back_all_the_same(on_asyncio):
     on_asyncio(main)
 
 
-def test_the_event_loop_that_ends_gives_its_leases_back():
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_event_loop_that_ends_gives_its_leases_back(backend):
     """Ctrl-C and a deployment free the session at once, and only what is killed is waited for."""
-    import asyncio
-
     leases = Leases()
     turns = TurnQueue(shared=leases, observers=())
 
     async def main():
-        async def block():
-            async with turns("session"):
-                await anyio.sleep_forever()
+        turn = turns("session")
+        await turn.__aenter__()
+        assert leases.held
+        return turn
 
-        asyncio.get_running_loop().create_task(block())
-        while not leases.held:
-            await anyio.sleep(0.001)
-
-    asyncio.run(main())
+    anyio.run(main, backend=backend)
     assert leases.held == {}
+
+
+def test_a_coroutine_that_is_closed_gives_its_lease_back_without_awaiting(on_asyncio):
+    async def main():
+        (one,), leases = processes(1)
+
+        async def block():
+            async with one("session"):
+                await asyncio.get_running_loop().create_future()
+
+        coroutine = block()
+        while not leases.held:
+            future = coroutine.send(None)
+            future._asyncio_future_blocking = False  # stands in for the task that would wait for it
+            await asyncio.wait([future])
+        coroutine.send(None)
+        coroutine.close()
+        await settled(one)
+        assert leases.held == {}
+
+    on_asyncio(main)
+
+
+def test_a_lease_that_cannot_be_given_back_runs_out_and_the_turn_has_ended_well(virtually, caplog):
+    async def main():
+        (one,), leases = processes(1)
+        async with one("session"):
+            leases.is_down = True
+        assert len(leases.held) == 1
+
+    virtually(main)
+    assert "could not be given back" in caplog.text
+
+
+def test_a_task_started_inside_that_comes_while_the_lease_is_given_back_asks_for_its_own(on_asyncio):
+    async def main():
+        (one,), leases = processes(1)
+        leaving = asyncio.Event()
+
+        async def late():
+            await leaving.wait()
+            async with one("session"):
+                await anyio.sleep(1)
+                return len(leases.held)
+
+        async with one("session"):
+            task = asyncio.create_task(late())
+            await anyio.sleep(1)
+            leaving.set()
+        assert await task == 1
+        assert leases.calls.count("acquire") == 2
+
+    on_asyncio(main)
 
 
 def test_who_waits_for_another_process_is_reported_as_waiting(virtually):

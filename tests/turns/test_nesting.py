@@ -6,7 +6,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from stale_retry.turns import TurnQueue
+from stale_retry.turns import SessionBusyError, TurnQueue
 
 from .crowd import Crowd, in_order
 
@@ -138,6 +138,46 @@ def test_a_task_that_reads_a_generator_inside_a_turn_does_not_wait_for_that_turn
             async for number in reading:
                 async with turns("session"):
                     assert number < 3
+        assert len(turns) == 0
+
+    on_asyncio(main)
+
+
+def test_a_task_started_after_an_inner_turn_has_ended_is_inside_the_outer_one(on_asyncio):
+    async def main():
+        turns = queue("reject")
+
+        async def inner():
+            async with turns("session"):
+                pass
+
+        async with turns("session"):
+            await inner()
+            await asyncio.create_task(inner())
+
+    on_asyncio(main)
+
+
+def test_who_adopts_a_turn_that_runs_in_another_task_does_not_wait_for_it(on_asyncio):
+    async def main():
+        turns = queue("reject")
+        turn = turns("session")
+        entered, ending = asyncio.Event(), asyncio.Event()
+
+        async def run():
+            async with turn:
+                entered.set()
+                await ending.wait()
+
+        task = asyncio.create_task(run())
+        await entered.wait()
+        with pytest.raises(SessionBusyError):
+            async with turns("session"):
+                pass
+        turn.adopt_current_task()
+        async with turns("session"):
+            ending.set()
+        await task
         assert len(turns) == 0
 
     on_asyncio(main)
