@@ -3,10 +3,6 @@
 import pytest
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "stores: needs the libraries of the dependency group `stores`")
-
-
 @pytest.fixture(scope="session")
 def postgres():
     from faults.servers import Postgres

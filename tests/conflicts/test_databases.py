@@ -8,7 +8,7 @@ import pytest_asyncio
 from stale_retry.detection import is_conflict_error, sqlstate, unique_violation
 from stale_retry.transient import is_transient_error
 
-pytestmark = pytest.mark.stores
+pytestmark = pytest.mark.servers
 
 TABLE = (
     "CREATE TABLE events (id int CONSTRAINT one_id PRIMARY KEY, stream text, version int, "

@@ -7,7 +7,7 @@ import pytest
 from stale_retry.detection import http_status, is_conflict_error, unique_violation
 from stale_retry.transient import is_transient_error
 
-pytestmark = pytest.mark.stores
+pytestmark = pytest.mark.servers
 
 
 def a2a_concurrent_modification():

@@ -14,7 +14,7 @@ import pytest
 from stale_retry.detection import http_status, is_conflict_error
 from stale_retry.transient import is_transient_error
 
-pytestmark = pytest.mark.stores
+pytestmark = pytest.mark.servers
 
 
 class Answers(BaseHTTPRequestHandler):

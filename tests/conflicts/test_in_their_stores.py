@@ -10,7 +10,7 @@ import pytest_asyncio
 from stale_retry.detection import is_conflict_error
 from stale_retry.transient import is_transient_error
 
-pytestmark = pytest.mark.stores
+pytestmark = pytest.mark.servers
 
 
 @pytest_asyncio.fixture
