@@ -169,6 +169,19 @@ def nats_code_of(error: Any) -> int | None:
     return error.err_code if is_named(error, {"APIError": ("nats",)}) else None
 
 
+AWS_CONFLICTS = frozenset(
+    (
+        "ConditionalCheckFailed",
+        "ConditionalCheckFailedException",
+        "ConditionalRequestConflict",  # S3: another conditional write was under way
+        "PreconditionFailed",
+        "ReplicatedWriteConflictException",
+        "TransactionConflict",
+        "TransactionConflictException",
+    )
+)
+
+
 def aws_codes_of(error: Any) -> frozenset[str]:
     """The code of an AWS service's error; of a cancelled transaction the reasons, which are codes without a suffix."""
     if not is_named(error, {"ClientError": ("botocore",)}):
@@ -178,6 +191,11 @@ def aws_codes_of(error: Any) -> frozenset[str]:
         return frozenset((code,))
     reasons = look(error.response, "CancellationReasons") or ()
     return frozenset(reason.get("Code") for reason in reasons) - {None, "None"}
+
+
+def was_sent_again(error: Any) -> bool:
+    """Whether botocore itself sent the request more than once: what is refused now may have been stored before."""
+    return bool(look(error, "response", "ResponseMetadata", "RetryAttempts"))
 
 
 def violated_constraints_of(error: Any) -> frozenset[str]:

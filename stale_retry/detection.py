@@ -77,17 +77,6 @@ _CONFLICT_FACTS: facts.Facts = (
     (facts.nats_code_of, frozenset((10071, 10164))),  # wrong last sequence
     (facts.mongodb_code_of, frozenset((112,))),  # WriteConflict
 )
-_AWS_CONFLICTS = frozenset(
-    (
-        "ConditionalCheckFailed",
-        "ConditionalCheckFailedException",
-        "ConditionalRequestConflict",  # S3: another conditional write was under way
-        "PreconditionFailed",
-        "ReplicatedWriteConflictException",
-        "TransactionConflict",
-        "TransactionConflictException",
-    )
-)
 
 
 @facts.never_raises
@@ -103,12 +92,14 @@ def is_conflict_error(error: BaseException) -> bool:
 
 
 def _is_conflict(error: Any) -> bool:
+    if facts.was_sent_again(error):
+        return False
     aws = facts.aws_codes_of(error)
     return (
         is_stale_session_error(error)
         or (facts.is_named(error, _CONFLICTS) and not _OTHER_MEANINGS.match(str(error)))
         or facts.tells(error, _CONFLICT_FACTS)
-        or (bool(aws) and aws <= _AWS_CONFLICTS)
+        or (bool(aws) and aws <= facts.AWS_CONFLICTS)
     )
 
 

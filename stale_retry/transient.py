@@ -100,6 +100,13 @@ _AWS_CODES = frozenset(
 )
 _MONGODB_LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult")
 
+# Classes that mean more than one thing, by the words of their libraries.
+_TRANSIENT_WORDS: tuple[tuple[facts.Names, str], ...] = (
+    ({"InterfaceError": ("asyncpg",)}, "connection is closed"),
+    ({"InterfaceError": ("psycopg2",)}, "already closed"),
+    ({"WatchError": ("redis", "valkey")}, "while watching"),  # the connection was lost; EXEC may have been carried out
+)
+
 # A PostgreSQL that has just started, or has no connection left, refuses as well, but not for good.
 _REFUSED_FOR_GOOD = re.compile(r"FATAL:(?!\s*(the database system|sorry, too many|too many conn|remaining connection))")
 
@@ -127,7 +134,8 @@ def is_transient_error(error: BaseException) -> bool:
 
 
 def _is_lasting(error: Any) -> bool:
-    return facts.is_named(error, _LASTING)
+    # httpcore keeps the error that it met in `args`, and nowhere else.
+    return any(facts.is_named(each, _LASTING) for each in (error, *error.args))
 
 
 def _is_transient(error: Any) -> bool:
@@ -139,10 +147,11 @@ def _is_transient(error: Any) -> bool:
         or facts.is_named(error, _TRANSIENT)
         or facts.tells(error, _TRANSIENT_FACTS)
         or (bool(aws) and aws <= _AWS_CODES)
+        or (bool(aws) and aws <= facts.AWS_CONFLICTS and facts.was_sent_again(error))
         or any(facts.has_mongodb_label(error, label) for label in _MONGODB_LABELS)
         or _is_locked_sqlite(error)
         or _is_lost_psycopg(error)
-        or _lost_redis_while_watching(error)
+        or any(facts.is_named(error, names) and words in str(error) for names, words in _TRANSIENT_WORDS)
     )
 
 
@@ -159,11 +168,6 @@ def _is_lost_psycopg(error: Any) -> bool:
     """A connection that broke or could not be made has no SQLSTATE; what a server refuses it for, it says as FATAL."""
     general = facts.class_of(error) in (("psycopg", "OperationalError"), ("psycopg2", "OperationalError"))
     return general and facts.sqlstate_of(error) is None and not _REFUSED_FOR_GOOD.search(str(error))
-
-
-def _lost_redis_while_watching(error: Any) -> bool:
-    """Redis raises the error of a lost race for a lost connection too, though EXEC may have been carried out."""
-    return facts.is_named(error, {"WatchError": ("redis", "valkey")}) and "while watching" in str(error)
 
 
 class retry_if_transient(retry_if_exception):

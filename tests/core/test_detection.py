@@ -184,8 +184,9 @@ class TestGroups:
 CLIENT_ERROR = type("ClientError", (Exception,), {"__module__": "botocore.exceptions"})
 
 
-def aws(code, status=400, **response):
-    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **response}
+def aws(code, status=400, sent_again=0, **response):
+    metadata = {"HTTPStatusCode": status, "RetryAttempts": sent_again}
+    answer = {"Error": {"Code": code}, "ResponseMetadata": metadata, **response}
     return lookalike("botocore.errorfactory.SomeException", bases=(CLIENT_ERROR,), response=answer)
 
 
@@ -230,11 +231,15 @@ CONFLICTS = {
     "DynamoDB, a transaction": cancelled("None", "ConditionalCheckFailed", None, "TransactionConflict"),
     "DynamoDB, another region": aws("ReplicatedWriteConflictException"),
     "S3": aws("PreconditionFailed", status=412),
+    "S3, without a status": aws("PreconditionFailed"),
     "S3, under way": aws("ConditionalRequestConflict", status=409),
     "Cosmos": lookalike("azure.cosmos.exceptions.CosmosAccessConditionFailedError"),
     "Azure": lookalike("azure.core.exceptions.ResourceModifiedError", status_code=412),
     "httpx": lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=412)),
     "aiohttp": lookalike("aiohttp.client_exceptions.ClientResponseError", status=412),
+    "HTTP, beside something else of that name": lookalike(
+        "mine.ApiError", status=True, response=SimpleNamespace(status_code=412)
+    ),
     "a2a-sdk": lookalike("a2a.server.cluster.task_store.ConcurrentTaskModificationError"),
     "pydantic-ai": lookalike("pydantic_ai.conversation_store.ConversationConflict"),
     "Google": lookalike("google.api_core.exceptions.Aborted"),
@@ -268,6 +273,9 @@ NEAR_MISSES = {
     ),
     "NATS, another number": lookalike("nats.js.errors.APIError", err_code=10060),
     "KurrentDB, no such stream": lookalike("kurrentdbclient.exceptions.NotFoundError"),
+    "eventsourcing, a mistake": lookalike(
+        "eventsourcing.persistence.IntegrityError", "Stored events are not unique: []"
+    ),
     "eventsourcing, seen before": lookalike(
         "eventsourcing.persistence.IntegrityError", "Failed to record tracking for accounts 17"
     ),
@@ -283,6 +291,8 @@ NEAR_MISSES = {
     "DynamoDB, a throttled transaction": cancelled("None", "ThrottlingError"),
     "DynamoDB, a transaction cancelled for no reason": cancelled("None", "None"),
     "DynamoDB, a transaction cancelled without a word": aws("TransactionCanceledException"),
+    "DynamoDB, a condition of a request that was sent again": aws("ConditionalCheckFailedException", sent_again=1),
+    "S3, a condition of a request that was sent again": aws("PreconditionFailed", status=412, sent_again=1),
     "HTTP 409": lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=409)),
     "HTTP 500": lookalike("aiohttp.client_exceptions.ClientResponseError", status=500),
     "no answer": lookalike("requests.exceptions.ConnectionError", response=None),
@@ -417,6 +427,7 @@ class TestUniqueViolation:
     def test_in_mysql_is_not_told_by_the_value_that_a_user_wrote(self):
         error = lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'x' for key 'one_version' for key 'PRIMARY'")
         assert not says(unique_violation("one_version"), error)
+        assert says(unique_violation("PRIMARY"), error)
 
     def test_is_not_another_violation_of_the_same_constraint(self):
         exclusion = lookalike("psycopg.Error", sqlstate="23P01", diag=SimpleNamespace(constraint_name="one_version"))

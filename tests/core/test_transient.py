@@ -28,6 +28,34 @@ TRANSIENT_SQLSTATES = (
 )
 LASTING_SQLSTATES = "22001 23502 23503 23505 25006 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
 
+TRANSIENT_AWS_CODES = (
+    "InternalServerError ProvisionedThroughputExceeded ProvisionedThroughputExceededException RequestLimitExceeded "
+    "RequestTimeout ServiceUnavailable SlowDown ThrottlingError ThrottlingException TransactionInProgressException"
+)
+TRANSIENT_CLASSES = """
+    aiohttp.client_exceptions.ClientConnectionError aiohttp.client_exceptions.ClientPayloadError
+    azure.core.exceptions.ServiceRequestError azure.core.exceptions.ServiceResponseError
+    azure.cosmos.exceptions.CosmosClientTimeoutError
+    botocore.exceptions.ConnectionError botocore.exceptions.HTTPClientError
+    httpx.NetworkError httpx.ProxyError httpx.RemoteProtocolError httpx.TimeoutException
+    httpx2.NetworkError httpx2.ProxyError httpx2.RemoteProtocolError httpx2.TimeoutException
+    kurrentdbclient.exceptions.DeadlineExceededError kurrentdbclient.exceptions.ServiceUnavailableError
+    psycopg.errors.ConnectionTimeout psycopg_pool.PoolTimeout
+    pymongo.errors.AutoReconnect pymongo.errors.ExecutionTimeout pymongo.errors.WTimeoutError
+    pymongo.errors.WaitQueueTimeoutError
+    redis.exceptions.ConnectionError redis.exceptions.TimeoutError
+    requests.exceptions.ChunkedEncodingError requests.exceptions.ConnectionError requests.exceptions.Timeout
+    sqlalchemy.exc.TimeoutError
+    valkey.exceptions.ConnectionError valkey.exceptions.TimeoutError
+"""
+LASTING_CLASSES = """
+    aiohttp.client_exceptions.ClientSSLError aiohttp.client_exceptions.ServerFingerprintMismatch
+    botocore.exceptions.SSLError kurrentdbclient.exceptions.SSLError requests.exceptions.SSLError
+    redis.exceptions.AuthenticationError redis.exceptions.AuthorizationError
+    valkey.exceptions.AuthenticationError valkey.exceptions.AuthorizationError
+    ssl.SSLCertVerificationError
+"""
+
 
 def named(name, base, *args, **attributes):
     """A lookalike whose class inherits from the class that its library's errors of that kind have in common."""
@@ -50,8 +78,9 @@ def http(status):
     return lookalike("httpx.HTTPStatusError", response=SimpleNamespace(status_code=status))
 
 
-def aws(code, status=400, **response):
-    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}, **response}
+def aws(code, status=400, sent_again=0, **response):
+    metadata = {"HTTPStatusCode": status, "RetryAttempts": sent_again}
+    answer = {"Error": {"Code": code}, "ResponseMetadata": metadata, **response}
     return named("botocore.errorfactory.SomeException", "botocore.exceptions.ClientError", response=answer)
 
 
@@ -84,9 +113,12 @@ TRANSIENT = {
     "psycopg, full": lookalike("psycopg.OperationalError", "failed: FATAL:  sorry, too many clients already"),
     "psycopg, no time": lookalike("psycopg.errors.ConnectionTimeout"),
     "psycopg, no connection in the pool": lookalike("psycopg_pool.PoolTimeout"),
+    "asyncpg, closed": lookalike("asyncpg.exceptions._base.InterfaceError", "connection is closed"),
+    "psycopg2, closed": lookalike("psycopg2.InterfaceError", "connection already closed"),
     "psycopg2, lost": lookalike("psycopg2.OperationalError", "server closed the connection", pgcode=None),
     "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
     "MySQL, waited for a lock": lookalike("mysql.connector.errors.Error", errno=1205),
+    "HTTP 503 beside something else of that name": lookalike("mine.ApiError", sqlstate=5, status=503),
     "HTTP 429": http(429),
     "HTTP 502": http(502),
     "HTTP 503": http(503),
@@ -113,6 +145,7 @@ TRANSIENT = {
     "AWS, a throttled transaction": aws(
         "TransactionCanceledException", CancellationReasons=[{"Code": "None"}, {"Code": "ThrottlingError"}]
     ),
+    "AWS, a condition of a request that was sent again": aws("ConditionalCheckFailedException", sent_again=1),
     "AWS, by status": aws("Whatever", status=503),
     "Google": named("google.api_core.exceptions.ServiceUnavailable", "google.api_core.GoogleAPICallError", code=503),
     "google-genai": lookalike("google.genai.errors.APIError", code=429, status="RESOURCE_EXHAUSTED"),
@@ -132,6 +165,7 @@ LASTING = {
     "SQLite, where Python gives no code": sqlite3.OperationalError("disk I/O error"),
     "SQLite, a duplicate": sqlite3.IntegrityError("UNIQUE constraint failed: events.id"),
     "psycopg, a wrong password": lookalike("psycopg.OperationalError", "FATAL:  password authentication failed"),
+    "psycopg, refused with an SQLSTATE": lookalike("psycopg.OperationalError", "no", sqlstate="28P01"),
     "psycopg, a closed pool": named("psycopg_pool.PoolClosed", "psycopg.OperationalError"),
     "MySQL, a duplicate": lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry"),
     "HTTP 400": http(400),
@@ -142,12 +176,18 @@ LASTING = {
     "httpx, a wrong certificate": raised_from(
         named("httpx.ConnectError", "httpx.NetworkError"), ssl.SSLCertVerificationError()
     ),
+    "httpcore, a wrong certificate": raised_from(
+        named("httpx.ConnectError", "httpx.NetworkError"),
+        lookalike("httpcore.ConnectError", ssl.SSLCertVerificationError()),
+    ),
+    "asyncpg, a mistake": lookalike("asyncpg.exceptions._base.InterfaceError", "another operation is in progress"),
     "redis, a wrong password": named("redis.exceptions.AuthenticationError", "redis.exceptions.ConnectionError"),
     "redis, a lost race": lookalike("redis.exceptions.WatchError", "Watched variable changed."),
     "requests, TLS": named("requests.exceptions.SSLError", "requests.exceptions.ConnectionError"),
     "MongoDB, a duplicate": mongodb(11000),
     "AWS, a condition": aws("ConditionalCheckFailedException"),
     "AWS, a mistake": aws("ValidationException"),
+    "AWS, a mistake that was sent again": aws("ValidationException", sent_again=1),
     "Google's rejection": lookalike("google.api_core.exceptions.Aborted"),
     "gRPC's rejection": grpc("ABORTED"),
     "text": RuntimeError("503 Service Unavailable, connection reset, 57P01, database is locked"),
@@ -164,6 +204,28 @@ def test_a_sqlstate_that_may_not_come_again_is_transient(state):
 @pytest.mark.parametrize("state", LASTING_SQLSTATES.split())
 def test_a_sqlstate_that_will_come_again_is_not(state):
     assert not is_transient_error(lookalike("any.driver.Error", sqlstate=state))
+
+
+@pytest.mark.parametrize("code", [1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013])
+def test_a_mysql_code_that_may_not_come_again_is_transient(code):
+    assert is_transient_error(lookalike("pymysql.err.MySQLError", code, "from the server"))
+    assert is_transient_error(lookalike("mysql.connector.errors.Error", errno=code))
+
+
+@pytest.mark.parametrize("code", TRANSIENT_AWS_CODES.split())
+def test_an_aws_code_that_may_not_come_again_is_transient(code):
+    assert is_transient_error(aws(code))
+
+
+@pytest.mark.parametrize("name", TRANSIENT_CLASSES.split())
+def test_a_class_of_lost_connections_and_answers_is_transient_in_its_package_only(name):
+    assert is_transient_error(lookalike(name))
+    assert not is_transient_error(lookalike(f"mine.{name}"))
+
+
+@pytest.mark.parametrize("name", LASTING_CLASSES.split())
+def test_a_class_of_refusals_is_not_transient_though_its_library_counts_it_as_a_lost_connection(name):
+    assert not is_transient_error(named(name, "requests.exceptions.ConnectionError"))
 
 
 @pytest.mark.parametrize("name", TRANSIENT)
