@@ -1,5 +1,8 @@
 """A task store around one of a2a-sdk that checks versions: a rejected event is applied to the task as it then is."""
 
+# pyright: reportPrivateUsage=false, reportUnnecessaryIsInstance=false
+# a snapshot keeps what only this module may use
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -181,7 +184,7 @@ async def _append(snapshot: TaskSnapshot, event: Event | MessagesAdded) -> TaskV
         raise _TaskIsOverError(f"task {snapshot.task.id} is over")
     if isinstance(event, MessagesAdded):
         event = _with_messages(event, manager, snapshot.task)
-    snapshot.task.CopyFrom(await manager.save_task_event(event) or snapshot.task)
+    snapshot.task.CopyFrom(await manager.save_task_event(event) or snapshot.task)  # pyright: ignore[reportArgumentType]  # no Message is saved
     return manager.current_version
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Generator, Hashable
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -157,7 +157,7 @@ class Lines:
         del self._lines[place.key]
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self) -> Generator[None]:
         with self._lock:
             yield
         self._sweep()

@@ -20,6 +20,7 @@ class Cancelling(Protocol):
 
     def leave(self, error: BaseException | None) -> bool:
         """Whether the error is this cancellation and nothing else."""
+        ...
 
 
 class Loop(Protocol):
@@ -28,20 +29,25 @@ class Loop(Protocol):
     @property
     def closed(self) -> bool:
         """Whether nothing will ever run in it again."""
+        ...
 
     def call(self, function: Callable[..., object], *args: object) -> bool:
         """Run a plain function in the loop: at once when this is the loop, else soon. False when the loop is gone."""
+        ...
 
     def time(self) -> float: ...
 
     def current_task(self) -> object:
         """The task that is running now, of this loop, which must be the current one."""
+        ...
 
     def cancelling(self) -> Cancelling:
         """Of the current task."""
+        ...
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine function, which must not raise, in a task of its own; the loop must be the current one."""
+        ...
 
 
 def current_loop() -> Loop:

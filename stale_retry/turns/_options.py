@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from .events import TurnObserver, log_turn
 from .leases import LeaseStore
@@ -65,7 +65,8 @@ def seconds(option: str, value: Any, *, finite: bool = False) -> float:
 def _observers(value: Any) -> tuple[TurnObserver, ...]:
     if value is None:
         return (log_turn,)
-    observers = (value,) if callable(value) else tuple(value) if isinstance(value, Iterable) else (value,)
+    given = cast("Iterable[Any]", value)
+    observers: tuple[Any, ...] = tuple(given) if isinstance(value, Iterable) and not callable(given) else (given,)
     for observer in observers:
         if isinstance(observer, type) or not callable(observer):
             raise TypeError(f"observers must be a function of the event, or several; got {observer!r}")

@@ -24,12 +24,12 @@ class SessionBusyError(TurnError):
 
     def __init__(self, message: str, *, reason: BusyReason, waiting: int, waited: float) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: BusyReason = reason
         self.waiting = waiting
         self.waited = waited
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rebuild = functools.partial(type(self), reason=self.reason, waiting=self.waiting, waited=self.waited)
+        rebuild: Any = functools.partial(type(self), reason=self.reason, waiting=self.waiting, waited=self.waited)
         return rebuild, self.args
 
 

@@ -31,12 +31,15 @@ class LeaseStore(Protocol):
 
         A store that wants others' turns to come round notes here who asked first, and lets him have it next.
         """
+        ...
 
     async def renew(self, name: str, token: str) -> bool:
         """Begin the `timeout` seconds anew. False, and nothing done, when the lease is not this token's any more."""
+        ...
 
     async def release(self, name: str, token: str) -> bool:
         """Give it back, and whatever was noted of the token. False when the lease was not this token's."""
+        ...
 
 
 def name_of(key: Hashable) -> str:

@@ -74,11 +74,11 @@ def postgres_lease(
         TypeError, ValueError: an option is wrong; the message names it and its rule.
     """
     lasts, pause = seconds("timeout", timeout, finite=True), seconds("poll", poll, finite=True)
-    if not isinstance(table, str):
+    if not isinstance(table, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"table must be a string, got {table!r}")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?", table):
         raise ValueError(f"table must be a plain name, or schema.name; got {table!r}")
-    if not isinstance(create_table, bool):
+    if not isinstance(create_table, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"create_table must be True or False, got {create_table!r}")
     return _PostgresLease(_engine(engine), lasts, pause, table, create_table)
 

@@ -64,7 +64,7 @@ def redis_lease(
     Raises:
         TypeError, ValueError: an option is wrong; the message names it and its rule.
     """
-    if not isinstance(prefix, str):
+    if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"prefix must be a string, got {prefix!r}")
     lasts, pause = seconds("timeout", timeout, finite=True), seconds("poll", poll, finite=True)
     return _RedisLease(client, lasts, pause, prefix)

@@ -29,10 +29,10 @@ def made(engine: AsyncEngine, client: Redis, cluster: RedisCluster) -> None:
         postgres_gate(engine, lambda session: (session.id, 1), timeout=3),
         redis_gate(cluster, lambda session: session.id, timeout=0.5),
     ]
-    gates[0]("session")  # type: ignore[arg-type]
+    gates[0]("session")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def refused(engine: Engine) -> None:
-    postgres_gate(engine, by_id)  # type: ignore[arg-type]
-    redis_gate("redis://", by_id)  # type: ignore[arg-type]
-    redis_gate(Redis(), "id")  # type: ignore[arg-type]
+    postgres_gate(engine, by_id)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    redis_gate("redis://", by_id)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    redis_gate(Redis(), "id")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
