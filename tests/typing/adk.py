@@ -7,8 +7,7 @@ from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, DatabaseSessionService, Session
 from typing_extensions import assert_type
 
-from stale_retry import StaleSessionRetrying
-from stale_retry.adk import RetryingSessionService, refresh_session, retry_on_stale_session
+from stale_retry.adk import RetryingSessionService, SessionServiceRetrying, refresh_session, retry_on_stale_session
 
 session, event = Session(id="s", app_name="a", user_id="u"), Event(author="user")
 
@@ -39,5 +38,5 @@ async def wrapper(runner: Runner) -> None:
 
 async def hook() -> None:
     retrying = retry_on_stale_session(interleaving="same_turn")
-    assert_type(retrying, StaleSessionRetrying)
+    assert_type(retrying, SessionServiceRetrying)
     assert_type(await refresh_session(DatabaseSessionService("x"), session), Session | None)
