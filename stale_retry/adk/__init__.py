@@ -1,11 +1,13 @@
 """google-adk: wrap a session service, and an append that lost a race is retried on the session as it is now."""
 
 from ..transient import is_transient_error, retry_if_transient
-from ._policy import retry_on_stale_session
+from ._policy import SessionServiceRetrying, retry_on_stale_session
+from ._reconcile import SessionConflict
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
 from .service import RetryingSessionService
+from .state_conflicts import StateConflictError, StateConflicts
 from .turns import QueueingRunner, TurnQueuePlugin
 
 __all__ = [
@@ -14,6 +16,10 @@ __all__ = [
     "QueueingRunner",
     "RefreshMode",
     "RetryingSessionService",
+    "SessionConflict",
+    "SessionServiceRetrying",
+    "StateConflictError",
+    "StateConflicts",
     "TurnQueuePlugin",
     "is_transient_error",
     "refresh_session",

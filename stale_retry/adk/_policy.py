@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from google.adk.events import Event
 from google.adk.sessions import Session
@@ -14,26 +12,92 @@ from tenacity.retry import retry_base
 
 from .. import _checks, _strategies
 from .._retrying import StaleSessionRetrying
-from .._types import ConflictHook
-from ..conflict import Conflict, Settled
 from ..detection import is_stale_session_error
 from ..gates.local import local_gate
 from . import interleaving as _interleaving
-from ._changes import Changes
-from ._traffic import session_key
-from ._window import TICK, newest
+from . import state_conflicts as _state_conflicts
+from ._attempt import whole
+from ._reading import RefreshMode, reader
+from ._reconcile import Reconcile, first_of
+from ._releases import rewinds_to
 from .interleaving import Interleaving
-from .refresh import RefreshMode, reader
+from .state_conflicts import StateConflicts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._types import OptionsButRefresh
 
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
+C = TypeVar("C", bound="classmethod[Any, Any, Any]")
+
+
+class SessionServiceRetrying(StaleSessionRetrying):
+    """The policy for the appends of google-adk's session services; see `stale_retry.adk.retry_on_stale_session`.
+
+    Attributes:
+        lost_updates: how many values of state, stored by others meanwhile, have been overwritten by way of
+            `state_conflicts="last_wins"`.
+    """
+
+    _given: dict[str, Any]
+    _reconcile: Reconcile
+
+    def __init__(
+        self,
+        *,
+        refresh: RefreshMode = "incremental",
+        interleaving: Interleaving = "allow",
+        state_conflicts: StateConflicts = "last_wins",
+        **options: Any,
+    ) -> None:
+        given = {"refresh": refresh, "interleaving": interleaving, "state_conflicts": state_conflicts, **options}
+        defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(_key), "name": "append_event"}
+        options = {**defaults, **options}
+        hooks = _checks.as_functions("on_conflict", options.get("on_conflict"), (), "a function of the conflict")
+        options["on"] = _is_no_rewind() & _strategies.retry_strategy("on", options.get("on", is_stale_session_error))
+        reconcile = options["on_conflict"] = Reconcile(
+            str(options["name"]),
+            str(options.get("session", "session")),
+            _interleaving.checked(interleaving),
+            _state_conflicts.checked(state_conflicts),
+            hooks,
+        )
+        super().__init__(reader(refresh), **options)
+        vars(self).update(_given=given, _reconcile=reconcile)
+
+    @property
+    def lost_updates(self) -> int:
+        return self._reconcile.lost_updates
+
+    @overload
+    def __call__(self, append: C, /) -> C: ...
+
+    @overload
+    def __call__(self, append: F, /) -> F: ...
+
+    def __call__(self, append: Any, /) -> Any:
+        return super().__call__(whole(append))
+
+    async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await super().call(whole(append), *args, **kwargs)
+
+    def replace(self, **changes: Any) -> SessionServiceRetrying:
+        return type(self)(**{**self._given, **changes})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._given,)
+
 
 def retry_on_stale_session(
-    *, refresh: RefreshMode = "incremental", interleaving: Interleaving = "allow", **options: Unpack[OptionsButRefresh]
-) -> StaleSessionRetrying:
+    *,
+    refresh: RefreshMode = "incremental",
+    interleaving: Interleaving = "allow",
+    state_conflicts: StateConflicts = "last_wins",
+    **options: Unpack[OptionsButRefresh],
+) -> SessionServiceRetrying:
     """The policy of `RetryingSessionService`, to decorate a session service's own `append_event` with::
 
         class MyService(DatabaseSessionService):
@@ -45,95 +109,35 @@ def retry_on_stale_session(
         refresh: "incremental" reads back what changed, "full" everything; see `refresh_session`.
         interleaving: whether to go on when others stored events in between. "allow" always does; "same_turn" gives up
             with `InterleavedTurnError` when an event with content came in from another invocation; "state_only" when
-            any event with content did. An event that itself has neither content nor an error code, such as a
-            background write of state, always goes on.
+            any event with content did. The message that opens a turn always goes on, and so does an event that itself
+            has neither content nor an error code, such as a background write of state. A turn that was rewound while
+            it ran never does.
+        state_conflicts: what to do about a key of state that others stored while the caller was writing it.
+            "last_wins" stores the caller's value, logs a warning and counts it in `lost_updates`; "raise" gives up
+            with `StateConflictError`; a function `(key, base, theirs, mine)` returns the value to store.
         options: those of `stale_retry.retry_on_stale_session`. Here `reraise` is True, so that a call gives up with
-            google-adk's own error, and `gate` lets the contenders of one session take turns. Conflict hooks are asked
-            after the session was updated in place and before the event is dated.
+            google-adk's own error, and `gate` lets the contenders of one session queue. Conflict hooks are handed a
+            `SessionConflict` and asked after the session was updated in place.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it and its rule.
     """
-    session = options.get("session", "session")
-    hooks = _checks.as_functions("on_conflict", options.pop("on_conflict", None), (), "a function of the conflict")
-    on = _strategies.retry_strategy("on", options.pop("on", is_stale_session_error))
-    defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(session_key), "name": "append_event"}
-    return StaleSessionRetrying(
-        reader(refresh),
-        **{
-            **defaults,
-            **options,
-            "on": _is_not_a_compaction() & on,
-            "on_conflict": (
-                _Reconcile(_interleaving.mode(interleaving), session),
-                *(_with_updated_session(hook) for hook in hooks),
-                date_after_what_is_stored,
-            ),
-        },
+    return SessionServiceRetrying(
+        refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
     )
 
 
-class _is_not_a_compaction(retry_base):
-    """A compaction's summary was made from the old history, and google-adk handles its rejection itself."""
+def _key(session: Session) -> tuple[str, str, str]:
+    return session.app_name, session.user_id, session.id
+
+
+def _rebuild(given: dict[str, Any]) -> SessionServiceRetrying:
+    return SessionServiceRetrying(**given)
+
+
+class _is_no_rewind(retry_base):
+    """What a rewind takes back, state included, was computed from the history as it was: it is to be asked for anew."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        event = _event_among((*retry_state.args, *retry_state.kwargs.values()))
-        return not (event.actions and event.actions.compaction)
-
-
-class _Reconcile:
-    """The first conflict hook: settle what is stored, refuse what must not come in between, update the session."""
-
-    def __init__(self, interleaving: Interleaving, session: str) -> None:
-        self._interleaving = interleaving
-        self._session = session
-
-    def __call__(self, conflict: Conflict[Session]) -> Settled | None:
-        session, event = conflict.stale, event_of(conflict)
-        changes = Changes(session, conflict.fresh)
-        is_stored = changes.holds(event)
-        if not is_stored:
-            _interleaving.refuse_interleaved(self._interleaving, conflict, event, changes.new)
-        changes.apply()
-        conflict.arguments[self._session] = session
-        return _settle(conflict, event) if is_stored else None
-
-
-def _settle(conflict: Conflict[Session], event: Event) -> Settled:
-    # After an append that is acknowledged, the caller's own event is the one in the caller's session.
-    events = conflict.stale.events
-    for index, other in enumerate(events):
-        if other.id == event.id:
-            events[index] = event
-    return conflict.settle(event)
-
-
-def _with_updated_session(hook: ConflictHook) -> ConflictHook:
-    @functools.wraps(hook, updated=())
-    def asked(conflict: Conflict[Session]) -> Any:
-        return hook(replace(conflict, fresh=conflict.stale))
-
-    return asked
-
-
-def date_after_what_is_stored(conflict: Conflict[Session]) -> None:
-    """Date the event after the session's last update, unless it is already.
-
-    Some services tell a stale session by comparing timestamps, and most return events in the order of theirs.
-    """
-    session, event = conflict.stale, event_of(conflict)
-    last = newest(session)
-    if event.timestamp < last + TICK:
-        event.timestamp = (math.floor(last * 1e6) + 2) / 1e6
-
-
-def event_of(conflict: Conflict[Any]) -> Event:
-    """The event of the coming attempt."""
-    return _event_among(conflict.arguments.values())
-
-
-def _event_among(arguments: Any) -> Event:
-    for argument in arguments:
-        if isinstance(argument, Event):
-            return argument
-    raise TypeError("an append_event that is retried must take the event as an argument")
+        event = first_of(Event, (*retry_state.args, *retry_state.kwargs.values()))
+        return event is None or rewinds_to(event) is None

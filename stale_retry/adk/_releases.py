@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.adk.events import Event
 from google.adk.sessions import Session
 
 if TYPE_CHECKING:
     from google.adk.errors import StaleSessionError as AdkStaleSessionError
     from google.adk.errors.session_not_found_error import SessionNotFoundError
+    from google.adk.platform.time import get_time as now
 else:
     try:
         from google.adk.errors import StaleSessionError as AdkStaleSessionError
@@ -16,12 +18,28 @@ else:
         AdkStaleSessionError = ValueError
     try:
         from google.adk.errors.session_not_found_error import SessionNotFoundError
-    except ImportError:  # before 1.27
+    except ImportError:  # before 1.25
         SessionNotFoundError = ValueError
+    try:
+        from google.adk.platform.time import get_time as now
+    except ImportError:  # before 1.27
+        from time import time as now
 
-__all__ = ["AdkStaleSessionError", "SessionNotFoundError", "session_not_found"]
+__all__ = ["VERSION_FIELDS", "AdkStaleSessionError", "SessionNotFoundError", "now", "rewinds_to", "session_not_found"]
+
+VERSION_FIELDS = tuple(
+    name
+    for name in ("last_update_time", "_storage_update_marker")
+    if name in (*Session.model_fields, *Session.__private_attributes__)
+)
+"""What a service tells a stale session by."""
 
 
 def session_not_found(session: Session) -> ValueError:
     """The error that the installed google-adk has for a session which no longer exists, in its words."""
     return SessionNotFoundError(f"Session {session.id} not found.")
+
+
+def rewinds_to(event: Event) -> str | None:
+    """The invocation before which this event takes the session back, itself included, if it does."""
+    return getattr(event.actions, "rewind_before_invocation_id", None)

@@ -12,6 +12,7 @@ from ._policy import retry_on_stale_session
 from .interleaving import Interleaving
 from .refresh import RefreshMode
 from .service import RetryingSessionService
+from .state_conflicts import StateConflicts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,6 +42,7 @@ def register_session_services(
     *,
     refresh: RefreshMode = "incremental",
     interleaving: Interleaving = "allow",
+    state_conflicts: StateConflicts = "last_wins",
     **options: Unpack[OptionsButRefresh],
 ) -> None:
     """Make google-adk's command line understand `stale-retry+` before these schemes.
@@ -52,6 +54,7 @@ def register_session_services(
         schemes: without the prefix.
         refresh: see `stale_retry.adk.retry_on_stale_session`.
         interleaving: see there.
+        state_conflicts: see there.
         options: see there.
 
     Raises:
@@ -59,8 +62,14 @@ def register_session_services(
     """
     from google.adk.cli.service_registry import get_service_registry
 
-    retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
-    wrap = functools.partial(RetryingSessionService, refresh=refresh, interleaving=interleaving, **options)
+    retry_on_stale_session(refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options)
+    wrap = functools.partial(
+        RetryingSessionService,
+        refresh=refresh,
+        interleaving=interleaving,
+        state_conflicts=state_conflicts,
+        **options,
+    )
 
     def create(uri: str, **kwargs: Any) -> BaseSessionService:
         return wrap(_wrapped_service(uri.removeprefix(PREFIX), kwargs))

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
+import abc
+import functools
 import inspect
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
-from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
+from google.adk.sessions.base_session_service import GetSessionConfig
 
-from ._append import append_whole
-from ._policy import retry_on_stale_session
-from ._traffic import Traffic
-from ._window import remember_loaded
+from ._memory import remember_loaded
+from ._policy import SessionServiceRetrying
+from ._reading import RefreshMode
 from .interleaving import Interleaving
-from .refresh import RefreshMode
+from .state_conflicts import StateConflicts
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from .._types import OptionsButRefresh
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _AsOfTheService:
+    """A method that shows the signature which the wrapped service's own has, and takes what that takes."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, method)
+        self._method = method
+
+    def __get__(self, instance: RetryingSessionService | None, owner: type[Any]) -> Any:
+        if instance is None:
+            return self._method
+        bound = self._method.__get__(instance)
+
+        @functools.wraps(getattr(instance.service, self._method.__name__))
+        async def method(*args: Any, **kwargs: Any) -> Any:
+            return await bound(*args, **kwargs)
+
+        return method
+
+
+class _PassedOn:
+    """A method that is the wrapped service's."""
+
+    def __init__(self, declared: Callable[..., Any]) -> None:
+        @functools.wraps(declared)
+        async def method(self: RetryingSessionService, *args: Any, **kwargs: Any) -> Any:
+            return await getattr(self.service, declared.__name__)(*args, **kwargs)
+
+        method.__dict__.pop("__isabstractmethod__", None)
+        self._name = declared.__name__
+        self._unbound = method
+
+    def __get__(self, instance: RetryingSessionService | None, owner: type[Any]) -> Any:
+        return self._unbound if instance is None else getattr(instance.service, self._name)
+
+
+def _as_of_the_service(method: F) -> F:
+    return _AsOfTheService(method)  # type: ignore[return-value]
+
+
+def _passed_on(declared: F) -> F:
+    return _PassedOn(declared)  # type: ignore[return-value]
 
 
 class RetryingSessionService(BaseSessionService):
@@ -32,10 +79,10 @@ class RetryingSessionService(BaseSessionService):
 
     Args:
         service: the service to wrap.
-        refresh, interleaving, options: see `stale_retry.adk.retry_on_stale_session`.
+        refresh, interleaving, state_conflicts, options: see `stale_retry.adk.retry_on_stale_session`.
 
     Attributes:
-        service: the wrapped service. Every attribute that this class does not have is the wrapped service's.
+        service: the wrapped service. Every method and attribute that this class does not have is the wrapped service's.
         retrying: the policy.
 
     Raises:
@@ -48,6 +95,7 @@ class RetryingSessionService(BaseSessionService):
         *,
         refresh: RefreshMode = "incremental",
         interleaving: Interleaving = "allow",
+        state_conflicts: StateConflicts = "last_wins",
         **options: Unpack[OptionsButRefresh],
     ) -> None:
         if isinstance(service, RetryingSessionService):
@@ -56,23 +104,33 @@ class RetryingSessionService(BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
         options.setdefault("name", f"{type(service).__name__}.append_event")
         self.service = service
-        traffic = Traffic()
-        policy = retry_on_stale_session(refresh=refresh, interleaving=interleaving, **options)
-        self.retrying = policy.replace(refresh=traffic.when_quiet(policy.refresh))
-        self._append = self.retrying(traffic.noting(append_whole))
+        self.retrying = SessionServiceRetrying(
+            refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
+        )
+        self._append = self.retrying(_append)
+
+    @property
+    def lost_updates(self) -> int:
+        """How many values of state, which others had stored meanwhile, have been overwritten so far; see
+        `state_conflicts`.
+        """
+        return self.retrying.lost_updates
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append the event, retrying as long as the session is stale.
 
-        A retried event that was created before the session's last update is dated just after it.
+        The event is dated after all that the session knows, unless it is much older than the session's loading, as
+        what is imported is.
 
         Raises:
             ValueError: the append was given up. It is the wrapped service's own error, google-adk's
                 `StaleSessionError` where the release has it, with attempts and seconds in its notes;
-                `SessionNotFoundError` when the session is gone; `InterleavedTurnError` as `interleaving` asks.
+                `SessionNotFoundError` when the session is gone or was made anew; `InterleavedTurnError` as
+                `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
         return await self._append(self.service, session, event)
 
+    @_as_of_the_service
     async def create_session(
         self,
         *,
@@ -80,40 +138,36 @@ class RetryingSessionService(BaseSessionService):
         user_id: str,
         state: dict[str, Any] | None = None,
         session_id: str | None = None,
+        **options: Any,
     ) -> Session:
+        """Create a session; options beyond google-adk's, such as Agent Engine's `ttl`, are the wrapped service's."""
         session = await self.service.create_session(
-            app_name=app_name, user_id=user_id, state=state, session_id=session_id
+            app_name=app_name, user_id=user_id, state=state, session_id=session_id, **options
         )
         remember_loaded(session, None)
         return session
 
+    @_as_of_the_service
     async def get_session(
-        self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
+        self,
+        *,
+        app_name: str,
+        user_id: str,
+        session_id: str,
+        config: GetSessionConfig | None = None,
+        **options: Any,
     ) -> Session | None:
+        """Load a session."""
         session = await self.service.get_session(
-            app_name=app_name, user_id=user_id, session_id=session_id, config=config
+            app_name=app_name, user_id=user_id, session_id=session_id, config=config, **options
         )
         if session is not None:
             remember_loaded(session, config)
         return session
 
-    async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
-        return await self.service.list_sessions(app_name=app_name, user_id=user_id)
-
-    async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
-        await self.service.delete_session(app_name=app_name, user_id=user_id, session_id=session_id)
-
-    # Where the installed base class lacks one of these, __getattr__ asks the wrapped service.
-
-    if hasattr(BaseSessionService, "get_user_state"):
-
-        async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
-            return await self.service.get_user_state(app_name=app_name, user_id=user_id)
-
-    if hasattr(BaseSessionService, "flush"):
-
-        async def flush(self) -> None:
-            await self.service.flush()
+    # As every other method of google-adk's base class, see below; these are abstract there.
+    list_sessions = _passed_on(BaseSessionService.list_sessions)
+    delete_session = _passed_on(BaseSessionService.delete_session)
 
     async def close(self) -> None:
         """Close the wrapped service, if it can be closed."""
@@ -145,3 +199,14 @@ class RetryingSessionService(BaseSessionService):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.service!r})"
+
+
+async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
+    return await service.append_event(session=session, event=event)
+
+
+# Whatever google-adk's base class has, in this release or a later one, is the wrapped service's.
+for _name in dir(BaseSessionService):
+    if not _name.startswith("_") and _name not in vars(RetryingSessionService):
+        setattr(RetryingSessionService, _name, _passed_on(getattr(BaseSessionService, _name)))
+abc.update_abstractmethods(RetryingSessionService)

@@ -5,6 +5,7 @@ import contextlib
 
 from google.adk.agents import Agent
 from google.adk.events import Event, EventActions
+from google.adk.events.event_actions import EventCompaction
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import Runner
 from google.genai import types
@@ -60,6 +61,18 @@ def event(text=None, *, author="user", invocation="invocation", state=None, **fi
         actions=EventActions(state_delta=dict(state or {})),
         **fields,
     )
+
+
+def compaction(start=1.0, end=2.0, text="summary"):
+    """The event that says, in the stead of those dated from then till then, what happened."""
+    summary = EventCompaction(start_timestamp=start, end_timestamp=end, compacted_content=content(text, "model"))
+    return event().model_copy(update={"actions": EventActions(compaction=summary)})
+
+
+def rewind(invocation):
+    """The event that takes a session back to before an invocation."""
+    actions = EventActions(rewind_before_invocation_id=invocation)
+    return event(invocation=f"rewind of {invocation}").model_copy(update={"actions": actions})
 
 
 async def interrupt(service, text="theirs", **fields):

@@ -6,7 +6,7 @@ from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
 from .app import KEY
-from .releases import DATABASE_REJECTS_STALE
+from .releases import DATABASE_LOCKS, DATABASE_REJECTS_STALE, FAKED
 
 
 @contextlib.asynccontextmanager
@@ -40,16 +40,54 @@ async def sqlite_service(tmp_path):
     return service
 
 
+@pytest_asyncio.fixture
+async def firestore_service():
+    """A FirestoreSessionService on a Firestore in memory, with an empty session in it."""
+    from google.adk.integrations.firestore.firestore_session_service import FirestoreSessionService
+
+    from .firestore import Client
+
+    service = FirestoreSessionService(client=Client())
+    await service.create_session(**KEY)
+    return service
+
+
+@pytest_asyncio.fixture
+async def mongodb_service():
+    """A MongoDbSessionService on a MongoDB in memory, without transactions, with an empty session in it."""
+    import mongomock
+    from google.adk.integrations.mongodb import MongoDbSessionService
+
+    service = MongoDbSessionService(database_name="chat", mongo_client=mongomock.MongoClient())
+    await service.create_session(**KEY)
+    return service
+
+
 @pytest.fixture(params=["sqlite_database", "postgresql_database"])
 def database(request):
     """A DatabaseSessionService, on a SQLite file and on PostgreSQL."""
     return request.getfixturevalue(request.param)
 
 
-REJECTING = ["sqlite_database", "postgresql_database"] if DATABASE_REJECTS_STALE else []
+SQL = [*(["sqlite_database", "postgresql_database"] if DATABASE_REJECTS_STALE else []), "sqlite_service"]
 
 
-@pytest.fixture(params=[*REJECTING, "sqlite_service"])
+@pytest.fixture(params=SQL)
+def sql(request):
+    """Every service on a database that can be run here and, in this release, rejects a stale session."""
+    return request.getfixturevalue(request.param)
+
+
+STRICT = [name for name in [*SQL, *FAKED] if name != "sqlite_service" and (name in FAKED or DATABASE_LOCKS)]
+
+
+@pytest.fixture(params=STRICT)
+def strict(request):
+    """Those that reject every stale session, however close two appends are."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=[*SQL, *FAKED])
 def storage(request):
-    """Every service that can be run here and, in this release, rejects a stale session."""
+    """These, and those whose database is a fake."""
     return request.getfixturevalue(request.param)

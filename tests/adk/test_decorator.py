@@ -9,8 +9,7 @@ import stale_retry
 from stale_retry import adk
 from stale_retry.testing import no_waiting
 
-from .app import KEY, calls_of, event, interrupt, load, runner_of, texts, turns
-from .test_obvious_loop import compaction
+from .app import KEY, calls_of, event, interrupt, load, rewind, runner_of, texts, turns
 
 pytestmark = pytest.mark.asyncio
 
@@ -53,10 +52,10 @@ async def test_it_keeps_its_signature_and_its_options(service):
     assert service.append_event.retry_with(deadline=5).retrying.deadline == 5
 
 
-async def test_a_compaction_is_not_retried(service):
+async def test_a_rewind_is_not_retried(service):
     session = await behind(service)
     with pytest.raises(ValueError, match="stale session"):
-        await service.append_event(session, compaction())
+        await service.append_event(session, rewind("invocation"))
     assert service.calls == 1
 
 
@@ -71,7 +70,7 @@ async def test_interleaving_is_the_decorators_choice_too(tmp_path):
     session = await load(strict)
     await interrupt(strict)
     with no_waiting(), pytest.raises(adk.InterleavedTurnError):
-        await strict.append_event(session, event("mine"))
+        await strict.append_event(session, event("mine", author="agent"))
 
 
 async def test_turns_through_a_runner_are_all_answered(service):

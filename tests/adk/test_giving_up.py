@@ -110,11 +110,11 @@ async def test_a_session_that_was_gone_before_raises_what_the_service_raises(sto
     assert errors[0] == errors[1]
 
 
-async def test_an_error_that_is_not_stale_comes_through_at_once(storage):
-    session, duplicate = await load(storage), event("mine")
-    await storage.append_event(session, duplicate)
-    with calls_of(storage, "append_event", "get_session") as calls, pytest.raises(Exception) as caught:
-        await RetryingSessionService(storage).append_event(session, duplicate.model_copy(deep=True))
+async def test_an_error_that_is_not_stale_comes_through_at_once(sql):
+    session, duplicate = await load(sql), event("mine")
+    await sql.append_event(session, duplicate)
+    with calls_of(sql, "append_event", "get_session") as calls, pytest.raises(Exception) as caught:
+        await RetryingSessionService(sql).append_event(session, duplicate.model_copy(deep=True))
     assert "IntegrityError" in type(caught.value).__name__
     assert len(calls) == 1
 

@@ -16,13 +16,16 @@ from stale_retry.adk import InterleavedTurnError, RetryingSessionService
 from stale_retry.adk._releases import AdkStaleSessionError
 from stale_retry.testing import no_waiting
 
-from .app import LocalLlm, calls_of, content, event, interrupt, load, runner_of, texts, turn
+from .app import LocalLlm, calls_of, compaction, content, event, interrupt, load, runner_of, texts, turn
 from .releases import HAS_STALE_ERROR
-from .test_obvious_loop import compaction
 
 pytestmark = pytest.mark.asyncio
 
 STRICT = ["same_turn", "state_only"]
+
+
+def answer(text="mine", **fields):
+    return event(text, author="agent", **fields)
 
 
 async def append_after(service, interleaving, theirs, mine):
@@ -37,20 +40,20 @@ async def append_after(service, interleaving, theirs, mine):
 @pytest.mark.parametrize("interleaving", STRICT)
 async def test_an_event_of_another_invocation_ends_the_retries(storage, interleaving):
     with pytest.raises(InterleavedTurnError, match="start the turn again") as caught:
-        await append_after(storage, interleaving, event("theirs", invocation="1"), event("mine", invocation="2"))
+        await append_after(storage, interleaving, event("theirs", invocation="1"), answer(invocation="2"))
     assert texts(await load(storage)) == ["theirs"]
     assert (caught.value.attempts, is_stale_session_error(caught.value.last_error)) == (1, True)
 
 
 async def test_an_event_of_the_same_invocation_ends_the_retries_only_of_state_only(storage):
-    theirs, mine = event("theirs", invocation="1"), event("mine", invocation="1")
+    theirs, mine = event("theirs", invocation="1"), answer(invocation="1")
     assert await append_after(storage, "same_turn", theirs, mine) == ["theirs", "mine"]
     with pytest.raises(InterleavedTurnError):
-        await append_after(storage, "state_only", event("theirs", invocation="2"), event("mine", invocation="2"))
+        await append_after(storage, "state_only", event("theirs", invocation="2"), answer(invocation="2"))
 
 
 async def test_by_default_events_of_others_may_come_in_between(storage):
-    stored = await append_after(storage, "allow", event("theirs", invocation="1"), event("mine", invocation="2"))
+    stored = await append_after(storage, "allow", event("theirs", invocation="1"), answer(invocation="2"))
     assert stored == ["theirs", "mine"]
 
 
@@ -58,7 +61,7 @@ async def test_by_default_events_of_others_may_come_in_between(storage):
 async def test_a_background_write_of_state_does_not_end_a_turn(storage, interleaving):
     """ag-ui-protocol/ag-ui#1732"""
     background = event(author="system", invocation="background", state={"pending_tool_calls": ["call"]})
-    assert await append_after(storage, interleaving, background, event("mine")) == ["mine"]
+    assert await append_after(storage, interleaving, background, answer()) == ["mine"]
     assert (await load(storage)).state["pending_tool_calls"] == ["call"]
 
 
@@ -72,7 +75,7 @@ async def test_a_background_write_of_state_is_itself_retried_behind_a_turn(stora
 
 @pytest.mark.parametrize("interleaving", STRICT)
 async def test_an_event_that_is_stored_already_is_settled_whatever_came_after_it(storage, interleaving):
-    session, mine = await load(storage), event("mine", invocation="1")
+    session, mine = await load(storage), answer(invocation="1")
     await storage.append_event(await load(storage), mine.model_copy(deep=True))
     await interrupt(storage)
     with no_waiting():
@@ -82,7 +85,7 @@ async def test_an_event_that_is_stored_already_is_settled_whatever_came_after_it
 
 @pytest.mark.parametrize("interleaving", STRICT)
 async def test_a_compaction_in_between_does_not_end_a_turn(storage, interleaving):
-    assert await append_after(storage, interleaving, compaction(), event("mine")) == ["mine"]
+    assert await append_after(storage, interleaving, compaction(), answer()) == ["mine"]
 
 
 @pytest.mark.parametrize("interleaving", STRICT)
@@ -93,7 +96,7 @@ async def test_what_a_session_did_not_load_does_not_count_as_in_between(storage,
     session = await load(service, config=GetSessionConfig(num_recent_events=1))
     await interrupt(storage, None, state={"background": 1})
     with no_waiting():
-        await service.append_event(session, event("mine"))
+        await service.append_event(session, answer())
     assert texts(session) == ["2", "mine"]
 
 
@@ -102,7 +105,7 @@ async def test_the_loser_stays_stale_so_that_nothing_more_of_its_turn_is_stored(
     service = RetryingSessionService(storage, interleaving=interleaving)
     session = await load(storage)
     await interrupt(storage)
-    for mine in (event("mine"), event(error_code="StaleSessionError")):
+    for mine in (answer(), event(author="agent", error_code="StaleSessionError")):
         with no_waiting(), pytest.raises(InterleavedTurnError):
             await service.append_event(session, mine)
     assert session.events == []
@@ -111,7 +114,7 @@ async def test_the_loser_stays_stale_so_that_nothing_more_of_its_turn_is_stored(
 
 async def test_the_losers_error_is_adks_own_too_and_is_not_retried_by_others(storage):
     with pytest.raises(InterleavedTurnError) as caught:
-        await append_after(storage, "state_only", event("theirs"), event("mine"))
+        await append_after(storage, "state_only", event("theirs"), answer())
     assert isinstance(caught.value, StaleSessionRetryError)
     assert isinstance(caught.value, AdkStaleSessionError)
     assert (AdkStaleSessionError is not ValueError) is HAS_STALE_ERROR
@@ -206,5 +209,5 @@ async def test_the_session_is_read_once_for_a_rejection_that_ends_the_retries(st
     await interrupt(storage)
     service = RetryingSessionService(storage, interleaving="same_turn")
     with calls_of(storage, "get_session", "append_event") as calls, no_waiting(), pytest.raises(InterleavedTurnError):
-        await service.append_event(session, event("mine"))
+        await service.append_event(session, answer())
     assert len(calls) == 2

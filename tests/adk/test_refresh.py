@@ -8,7 +8,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
 from stale_retry.adk import RetryingSessionService, refresh_session
-from stale_retry.adk.refresh import OVERLAP_SECONDS
+from stale_retry.adk._reading import OVERLAP_SECONDS
 
 from .app import APP, KEY, calls_of, event, ids, interrupt, load, texts
 from .releases import EVENT_DATES_THE_SESSION
@@ -20,7 +20,7 @@ OVERLAP_EVENTS = 10
 
 @pytest.fixture(autouse=True)
 def short_overlap(monkeypatch):
-    monkeypatch.setattr("stale_retry.adk.refresh.OVERLAP_EVENTS", OVERLAP_EVENTS)
+    monkeypatch.setattr("stale_retry.adk._reading.OVERLAP_EVENTS", OVERLAP_EVENTS)
 
 
 async def fill(service, count, *, seconds=0.001, until=None):
@@ -112,7 +112,7 @@ async def test_a_session_without_events_of_a_long_history_gains_only_what_is_new
 
 async def test_a_late_event_is_put_where_storage_has_it(storage):
     until = await fill(storage, 4, seconds=1)
-    session = await load(storage)
+    session = await load(RetryingSessionService(storage))
     await interrupt(storage, "late", timestamp=until - 2.5)
     await interrupt(storage, "last")
     await refresh_session(storage, session)
@@ -140,7 +140,7 @@ async def test_of_a_busy_session_one_with_the_last_events_reads_no_more_than_the
 
 async def test_the_last_event_is_found_however_late_it_is(storage):
     until = await fill(storage, 3, seconds=100 * OVERLAP_SECONDS)
-    session = await load(storage)
+    session = await load(RetryingSessionService(storage))
     await interrupt(storage, "late", timestamp=until - 150 * OVERLAP_SECONDS)
     await refresh_session(storage, session)
     # Where a session's update time is the clock's, it does not tell the date of the last event.
@@ -149,7 +149,7 @@ async def test_the_last_event_is_found_however_late_it_is(storage):
 
 
 async def test_a_session_far_behind_a_busy_one_catches_up(storage):
-    session = await load(storage)
+    session = await load(RetryingSessionService(storage))
     await fill(storage, 2 * OVERLAP_EVENTS)
     await refresh_session(storage, session)
     assert ids(session) == ids(await load(storage))
@@ -165,7 +165,7 @@ async def test_no_more_events_are_read_than_the_overlap_holds(sqlite_service):
 
 async def test_of_a_quiet_session_only_what_is_new_and_the_event_before_it_are_read(storage):
     until = await fill(storage, 5, seconds=2 * OVERLAP_SECONDS)
-    session = await load(storage)
+    session = await load(RetryingSessionService(storage))
     await interrupt(storage, timestamp=until)
     (count,) = await reads_of_refresh(storage, session)
     assert count <= 2
@@ -185,8 +185,8 @@ async def test_a_session_that_was_refreshed_is_read_back_from_there_on(storage):
 
 async def test_what_a_session_appended_late_itself_is_put_where_storage_has_it(storage):
     session = await load(storage)
-    until = time.time() + 10 * OVERLAP_SECONDS
-    for text, earlier in (("1", 500), ("3", 300), ("2", 400), ("4", 0)):
+    until = time.time()
+    for text, earlier in (("1", 50), ("3", 30), ("2", 40), ("4", 0)):
         await storage.append_event(session, event(text, timestamp=until - earlier))
     assert texts(session) == ["1", "3", "2", "4"]
     await interrupt(storage, "5", timestamp=until + 1)
@@ -239,7 +239,7 @@ async def test_an_answer_without_what_the_session_knows_of_that_time_is_not_trus
     await service.create_session(**KEY)
     until = time.time()
     await interrupt(service, "1", timestamp=until)
-    session = await load(service)
+    session = await load(RetryingSessionService(service))
     for text, later in (("2", 1), ("late", -10 * OVERLAP_SECONDS), ("3", 2)):
         await interrupt(service, text, timestamp=until + later)
     await refresh_session(service, session)

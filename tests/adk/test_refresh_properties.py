@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stale_retry import is_stale_session_error
 from stale_retry.adk import RetryingSessionService, refresh_session
-from stale_retry.adk.refresh import OVERLAP_SECONDS
+from stale_retry.adk._reading import OVERLAP_SECONDS
 
 from .app import KEY, event, ids, load
 
@@ -85,7 +85,7 @@ class Writer:
         if window is None:
             return 0.0
         if window.after_timestamp is not None:
-            return window.after_timestamp
+            return min(window.after_timestamp, self.session.last_update_time + 1e-6)
         return self.session.events[0].timestamp if len(self.session.events) == window.num_recent_events else 0.0
 
 
@@ -119,7 +119,7 @@ async def play(path, history):
 # The overlap is a minute or so many events, whichever is less: only within both is a late event sure to be seen.
 @pytest.mark.parametrize(("overlap_events", "lateness"), [(100, OVERLAP_SECONDS - 1), (6, 0)])
 def test_an_incremental_refresh_leaves_what_a_full_reload_would(monkeypatch, overlap_events, lateness):
-    monkeypatch.setattr("stale_retry.adk.refresh.OVERLAP_EVENTS", overlap_events)
+    monkeypatch.setattr("stale_retry.adk._reading.OVERLAP_EVENTS", overlap_events)
 
     @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(steps(lateness), max_size=25))

@@ -6,7 +6,7 @@ import inspect
 import logging
 
 import pytest
-from google.adk.sessions import BaseSessionService, InMemorySessionService, Session
+from google.adk.sessions import BaseSessionService, InMemorySessionService, Session, VertexAiSessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
@@ -18,25 +18,64 @@ from .app import APP, KEY, calls_of, event, ids, interrupt, load, texts
 
 pytestmark = pytest.mark.asyncio
 
-KNOWN = {"append_event", "create_session", "delete_session", "flush", "get_session", "get_user_state", "list_sessions"}
+PUBLIC = [name for name in dir(BaseSessionService) if not name.startswith("_")]
 
 
-async def test_every_public_method_of_adks_base_class_is_passed_on_by_name():
-    """When this fails, google-adk has a method that RetryingSessionService must pass on."""
-    public = {name for name in vars(BaseSessionService) if not name.startswith("_")}
-    assert public <= KNOWN
-    assert public <= set(vars(RetryingSessionService))
+async def test_every_public_method_of_adks_base_class_is_the_wrapped_services():
+    """What a later google-adk adds too: nothing is answered by the base class in the service's stead."""
+
+    class Elsewhere(InMemorySessionService):
+        pass
+
+    for name in PUBLIC:
+        setattr(Elsewhere, name, lambda self, *args, name=name, **kwargs: asyncio.sleep(0, name))
+    service = RetryingSessionService(Elsewhere())
+    for name in set(PUBLIC) - {"append_event", "create_session", "get_session"}:
+        assert await getattr(service, name)() == name
 
 
 async def test_every_method_takes_what_adks_base_class_takes():
-    for name in KNOWN & set(vars(BaseSessionService)):
+    for name in PUBLIC:
         expected, ours = (
             [(parameter.name, parameter.kind, parameter.default) for parameter in signature.parameters.values()]
             for signature in map(
                 inspect.signature, (getattr(BaseSessionService, name), getattr(RetryingSessionService, name))
             )
         )
-        assert ours == expected
+        further = ours[len(expected) :]
+        assert ours[: len(expected)] == expected
+        assert [kind for _, kind, _ in further] in ([], [inspect.Parameter.VAR_KEYWORD])
+
+
+class WithOptions(InMemorySessionService):
+    """Its sessions have options, as those of Agent Engine have."""
+
+    async def create_session(self, *, app_name, user_id, state=None, session_id=None, ttl=None):
+        session = await super().create_session(app_name=app_name, user_id=user_id, state=state, session_id=session_id)
+        session.state["ttl"] = ttl
+        return session
+
+    async def get_session(self, *, app_name, user_id, session_id, config=None, view="full"):
+        session = await super().get_session(app_name=app_name, user_id=user_id, session_id=session_id, config=config)
+        session.state["view"] = view
+        return session
+
+
+async def test_options_of_the_wrapped_services_own_pass_and_show_in_the_signature():
+    inner = WithOptions()
+    service = RetryingSessionService(inner)
+    assert (await service.create_session(**KEY, ttl="3600s")).state == {"ttl": "3600s"}
+    assert (await service.get_session(**KEY, view="short")).state == {"view": "short"}
+    for name in ("create_session", "get_session"):
+        assert inspect.signature(getattr(service, name)) == inspect.signature(getattr(inner, name))
+        assert inspect.iscoroutinefunction(getattr(service, name))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        await service.create_session(**KEY, other=1)
+
+
+async def test_agent_engines_session_options_are_accepted_where_adks_api_server_looks():
+    vertex = object.__new__(VertexAiSessionService)  # making one takes a project on Google Cloud
+    assert "kwargs" in inspect.signature(RetryingSessionService(vertex).create_session).parameters
 
 
 async def test_sessions_are_created_read_listed_and_deleted_through_it(storage):
@@ -156,7 +195,7 @@ async def test_an_append_that_is_not_stale_reads_nothing_and_takes_one_call(stor
     assert (len(calls), mine.timestamp) == (1, 5.0)
 
 
-async def test_turns_of_one_session_are_taken_and_those_of_another_are_not_waited_for(storage):
+async def test_the_place_is_held_while_the_session_is_read_back(storage):
     gate = local_gate(lambda session: session.id)
     service = RetryingSessionService(storage, gate=gate)
     session = await load(storage)
@@ -174,43 +213,48 @@ async def test_turns_of_one_session_are_taken_and_those_of_another_are_not_waite
     assert (waiting, len(gate)) == ([1], 0)
 
 
-async def test_unless_told_otherwise_the_contenders_of_one_app_user_and_session_take_turns(sqlite_service):
-    gate = RetryingSessionService(sqlite_service).retrying.gate
+async def test_unless_told_otherwise_the_contenders_of_one_app_user_and_session_queue(sqlite_service):
+    (gate,) = RetryingSessionService(sqlite_service).retrying.gate
     one, same = [Session(id="session", app_name="app", user_id="user") for _ in range(2)]
     others = [one.model_copy(update={name: "other"}) for name in ("id", "app_name", "user_id")]
-    waiting = asyncio.Event()
+    held = asyncio.Event()
 
-    async def take_another_turn():
-        waiting.set()
+    async def take_another_place():
+        await held.wait()
         async with gate(same):
             pass
 
+    contender = asyncio.create_task(take_another_place())
     async with gate(one), gate(others[0]), gate(others[1]), gate(others[2]):
-        contender = asyncio.create_task(take_another_turn())
-        await waiting.wait()
+        held.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         assert len(gate) == 4
         assert not contender.done()
     await contender
     assert len(gate) == 0
 
 
-async def test_a_conflict_hook_of_ones_own_sees_the_updated_session_and_may_change_the_event(storage):
+async def test_a_conflict_hook_sees_the_session_before_and_after_and_may_change_the_event(storage):
     seen = []
 
     def rebase(conflict):
-        seen.append((conflict.fresh is session, conflict.stale is session, ids(session)))
+        assert conflict.fresh is session
+        seen.append((conflict.base, conflict.stale.state, ids(conflict.stale), conflict.new_events))
         delta = conflict.arguments["event"].actions.state_delta
-        delta["count"] = conflict.fresh.state["count"] + 1
+        delta["count"] += conflict.theirs["count"] - conflict.base["count"]
 
     service = RetryingSessionService(storage, on_conflict=rebase)
     await interrupt(storage, state={"count": 1})
-    session = await load(storage)
+    session = await load(service)
+    before = ids(session)
     theirs = await interrupt(storage, state={"count": 2})
+    session.state["count"] = 11
     with no_waiting():
-        await service.append_event(session, event(state={"count": 2}))
-    assert seen == [(True, True, ids(session)[:-1])]
-    assert theirs.id in seen[0][2]
-    assert (await load(storage)).state["count"] == 3 == session.state["count"]
+        await service.append_event(session, event(state={"count": 11}))
+    ((base, stale, held, new),) = seen
+    assert (base, stale, held, [other.id for other in new]) == ({"count": 1}, {"count": 11}, before, [theirs.id])
+    assert (await load(storage)).state["count"] == 12 == session.state["count"]
 
 
 async def test_no_text_of_a_conversation_is_logged(storage, caplog):

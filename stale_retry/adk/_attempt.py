@@ -1,0 +1,83 @@
+"""One attempt: the event comes after all that the session knows, and the session is whole however it ends."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from google.adk.events import Event
+from google.adk.sessions import BaseSessionService, Session
+
+from ..detection import is_stale_session_error
+from ._memory import SHARED, TICK, Memory, memory_of, newest, texts_of
+from ._reconcile import first_of
+from ._releases import VERSION_FIELDS
+from ._services import stores_whole_state
+from .state_conflicts import settle_merged
+
+
+def whole(append: Any) -> Any:
+    """The same append, method or function, which leaves the caller's session whole."""
+    if isinstance(append, (staticmethod, classmethod)):
+        return type(append)(whole(append.__func__))
+    if inspect.ismethod(append):
+        return MethodType(whole(append.__func__), append.__self__)
+
+    @functools.wraps(append)
+    async def attempt(*args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values())
+        session, event = first_of(Session, given), first_of(Event, given)
+        if session is None or event is None or event.partial:
+            return await append(*args, **kwargs)
+        service = first_of(BaseSessionService, given)
+        return await _attempt(functools.partial(append, *args, **kwargs), service, session, event)
+
+    return attempt
+
+
+async def _attempt(
+    append: Callable[[], Any], service: BaseSessionService | None, session: Session, event: Event
+) -> Any:
+    memory = memory_of(session)
+    if memory.merged:
+        settle_merged(memory, session.state, event)
+    _date(event, session, memory)
+    along = _going_along(service, session)
+    version = [getattr(session, name) for name in VERSION_FIELDS]
+    try:
+        result = await append()
+    except BaseException as error:
+        # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
+        # session would pass for current without the event; with the old version its next append reloads it.
+        if not is_stale_session_error(error):
+            memory.unanswered[event.id] = along
+            if not any(other is event for other in session.events[-1:]):
+                for name, value in zip(VERSION_FIELDS, version, strict=True):
+                    setattr(session, name, value)
+        raise
+    if event.id in memory.ids:
+        # A refresh found it before its own append came back.
+        session.events[:-1] = [other for other in session.events[:-1] if other.id != event.id]
+    memory.take_stored(event, along)
+    return result
+
+
+def _going_along(service: BaseSessionService | None, session: Session) -> dict[str, str]:
+    """What the service stores of the session's state beside what the event writes."""
+    if not stores_whole_state(service):
+        return {}
+    return {key: text for key, text in texts_of(session.state).items() if not key.startswith(SHARED)}
+
+
+def _date(event: Event, session: Session, memory: Memory) -> None:
+    """Date the event after everything that the session knows, unless it is already, or is an import.
+
+    Clocks differ, services return events in the order of their dates, and some tell a stale session by comparing them.
+    """
+    last = max(memory.newest, newest(session))
+    if memory.made_since <= event.timestamp < last + TICK:
+        event.timestamp = (math.floor(last * 1e6) + 2) / 1e6
