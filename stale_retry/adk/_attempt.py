@@ -33,7 +33,7 @@ def whole(append: Any) -> Any:
         session, event = first_of(Session, given), first_of(Event, given)
         if session is None or event is None or event.partial:
             return await append(*args, **kwargs)
-        service = first_of(BaseSessionService, given)
+        service = first_of(BaseSessionService, given)  # type: ignore[type-abstract]
         return await _attempt(functools.partial(append, *args, **kwargs), service, session, event)
 
     return attempt

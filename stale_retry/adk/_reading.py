@@ -91,7 +91,7 @@ def _appends_between(session: Session, stored: Session) -> int | None:
     markers = [getattr(each, "_storage_update_marker", None) for each in (session, stored)]
     if not all(isinstance(marker, str) and marker.isdecimal() for marker in markers):
         return None
-    before, after = map(int, markers)
+    before, after = (int(str(marker)) for marker in markers)
     return after - before
 
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
@@ -31,7 +31,7 @@ class _AsOfTheService:
     """A method that shows the signature which the wrapped service's own has, and takes what that takes."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, method)
+        functools.update_wrapper(cast(Any, self), method)
         self._method = method
 
     def __get__(self, instance: RetryingSessionService | None, owner: type[Any]) -> Any:

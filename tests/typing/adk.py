@@ -10,7 +10,7 @@ from google.adk.sessions import BaseSessionService, DatabaseSessionService, Sess
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 from typing_extensions import assert_type, override
 
-from stale_retry import Conflict, StaleSessionRetrying, adk, retry_on_stale_session, retry_with
+from stale_retry import Conflict, adk, retry_on_stale_session, retry_with
 
 session, event = Session(id="s", app_name="a", user_id="u"), Event(author="user")
 
@@ -72,7 +72,7 @@ async def around_any_service(runner: Runner) -> None:
     service = adk.RetryingSessionService(DatabaseSessionService("x"), refresh="full", deadline=30.0)
     runner.session_service = service
     assert_type(await service.append_event(session, event), Event)
-    assert_type(service.retrying, StaleSessionRetrying)
+    assert_type(service.retrying, adk.SessionServiceRetrying)
     await service.append_event(session, "hello")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     adk.RetryingSessionService("sqlite://")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     database = DatabaseSessionService("x")
@@ -81,5 +81,5 @@ async def around_any_service(runner: Runner) -> None:
 
 
 async def refreshed() -> None:
-    assert_type(adk.retry_on_stale_session(interleaving="same_turn"), StaleSessionRetrying)
+    assert_type(adk.retry_on_stale_session(interleaving="same_turn"), adk.SessionServiceRetrying)
     assert_type(await adk.refresh_session(DatabaseSessionService("x"), session), Session | None)
