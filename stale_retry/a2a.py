@@ -28,7 +28,7 @@ from a2a.types import (
     TaskStatusUpdateEvent,
 )
 
-from ._retrying import retry_on_stale_session
+from ._retrying import StaleSessionRetrying, retry_on_stale_session
 from .gates.local import local_gate
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class RetryingTaskStore(VersionedTaskStore):
         options.setdefault("name", f"{type(store).__name__}.save")
         options["session"] = "snapshot"
         self.store = store
-        self.retrying = retry_on_stale_session(_reload, **options)
+        self.retrying: StaleSessionRetrying = retry_on_stale_session(_reload, **options)
         self._append = self.retrying(_append)
 
     async def save(

@@ -52,7 +52,7 @@ class TurnQueuePlugin(BasePlugin):
 
     def __init__(self, turns: TurnQueue | None = None, name: str = "stale_retry_turns") -> None:
         super().__init__(name=name)
-        self.turns = queue_of(turns)
+        self.turns: TurnQueue = queue_of(turns)
         # By identity: an invocation id may be used again, to resume.
         self._running: dict[int, _Running] = {}
         self._answering: set[asyncio.Task[None]] = set()

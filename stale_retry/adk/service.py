@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
-from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
 from ._memory import remember_loaded
 from ._policy import SessionServiceRetrying
@@ -104,7 +104,7 @@ class RetryingSessionService(BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
         options.setdefault("name", f"{type(service).__name__}.append_event")
         self.service = service
-        self.retrying = SessionServiceRetrying(
+        self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
         )
         self._append = self.retrying(_append)
@@ -166,8 +166,14 @@ class RetryingSessionService(BaseSessionService):
         return session
 
     # As every other method of google-adk's base class, see below; these are abstract there.
-    list_sessions = _passed_on(BaseSessionService.list_sessions)
-    delete_session = _passed_on(BaseSessionService.delete_session)
+    if TYPE_CHECKING:
+
+        async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse: ...
+
+        async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None: ...
+    else:
+        list_sessions = _passed_on(BaseSessionService.list_sessions)
+        delete_session = _passed_on(BaseSessionService.delete_session)
 
     async def close(self) -> None:
         """Close the wrapped service, if it can be closed."""

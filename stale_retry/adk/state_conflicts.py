@@ -16,7 +16,7 @@ from ._memory import SHARED, Mark, Memory, state_delta_of
 from ._releases import AdkStaleSessionError
 from ._values import are_same, text_of, value_of
 
-logger = logging.getLogger("stale_retry")
+logger: logging.Logger = logging.getLogger("stale_retry")
 
 StateConflicts = Literal["last_wins", "raise"] | Callable[[str, Any, Any, Any], Any]
 """What to do about a key that others stored while the caller was writing it. "last_wins" stores the caller's value and

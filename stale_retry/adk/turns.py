@@ -45,7 +45,7 @@ class QueueingRunner(Runner):
 
     def __init__(self, *args: Any, turns: TurnQueue | None = None, **arguments: Any) -> None:
         super().__init__(*args, **arguments)
-        self.turns = queue_of(turns)
+        self.turns: TurnQueue = queue_of(turns)
 
     @functools.wraps(Runner.run_async)
     async def run_async(  # type: ignore[override]  # what else it takes differs from release to release

@@ -35,7 +35,7 @@ class Body:
         self.has_begun = False
         self._report = report
         self._abort = abort
-        self.task = weakref.ref(loop.current_task())
+        self.task: weakref.ref[object] = weakref.ref(loop.current_task())
         self._cancelling = loop.cancelling() if can_end else None
 
     def is_in(self, other: Body) -> bool:

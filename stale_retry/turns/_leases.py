@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import anyio
 
-from ._loops import current_loop
+from ._loops import Loop, current_loop
 from .leases import LeaseStore
 
 logger = logging.getLogger("stale_retry")
@@ -33,10 +33,10 @@ class HeldLease:
         on_lost: Callable[[], object],
         on_end: Callable[[], object],
     ) -> None:
-        self.loop = current_loop()
+        self.loop: Loop = current_loop()
         self.error: Exception | None = None
-        self.is_ours = False
-        self.is_lost = False
+        self.is_ours: bool = False
+        self.is_lost: bool = False
         self._store = store
         self._name = name
         self._token = uuid.uuid4().hex

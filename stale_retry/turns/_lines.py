@@ -25,7 +25,7 @@ class Place:
     def __init__(self, key: Hashable, body: Body) -> None:
         self.key = key
         self.first = body
-        self.bodies = [body]
+        self.bodies: list[Body] = [body]
         self.granted: anyio.Event | None = None
         self.lease: HeldLease | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-logger = logging.getLogger("stale_retry")
+logger: logging.Logger = logging.getLogger("stale_retry")
 
 TurnKind = Literal["waiting", "started", "ended", "refused", "interrupted"]
 TurnReason = Literal["busy", "longest", "deadline", "interrupted", "lost", "dropped"]
