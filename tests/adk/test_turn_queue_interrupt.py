@@ -7,12 +7,14 @@ import pytest
 from google.adk.agents.invocation_context import InvocationContext
 from google.adk.runners import Runner
 from google.adk.tools import LongRunningFunctionTool
+from google.genai import types
 
 from stale_retry.adk import RetryingSessionService
+from stale_retry.adk._open_calls import answer_open_calls
 from stale_retry.adk.turns import QueueingRunner
 from stale_retry.turns import TurnInterruptedError, TurnQueue
 
-from .app import content, load
+from .app import content, event, load
 from .conversation import ASKED, Seen, ask, broken_rules, checking_agent, stored_texts
 from .test_turn_queue import memory, plugged, queueing
 
@@ -151,6 +153,9 @@ async def test_a_run_that_is_cut_off_leaves_no_open_call_either(way):
         first.cancel()
     await asyncio.wait([first])
     assert first.cancelled() or isinstance(first.exception(), ZeroDivisionError)
+    # When the caller hears of it, all is done.
+    assert len(runner.turns) == 0
+    assert any(event.get_function_responses() for event in (await load(service)).events)
     assert await ask(runner, "question 1") == ["answer to question 1"]
     assert seen.refused == []
 
@@ -167,8 +172,6 @@ def waiting_for_approval():
 
 async def test_a_turn_ends_when_its_long_running_tool_has_been_called_and_the_answer_is_a_turn_of_its_own(runner_of):
     """The session is free while somebody thinks it over, and the pending call stays open."""
-    from google.genai import types
-
     service = await memory()
     tool, asked = waiting_for_approval()
     turns = TurnQueue("reject", observers=())
@@ -192,3 +195,24 @@ async def test_a_live_run_takes_no_place(runner_of):
     runner = runner_of(await memory(), checking_agent(), queue())
     assert type(runner).run_live is Runner.run_live
     assert QueueingRunner.run_live is Runner.run_live
+
+
+@pytest.mark.parametrize("long_running", [True, False])
+async def test_a_call_that_waits_for_somebody_is_answered_only_when_its_turn_was_interrupted(long_running):
+    service = await memory()
+    calls = [types.FunctionCall(id=which, name=which, args={}) for which in ("asks a human", "looks up", "looked up")]
+    parts = [types.Part(function_call=call) for call in calls]
+    made = event(author="assistant")
+    made.content = types.Content(role="model", parts=parts)
+    made.long_running_tool_ids = {"asks a human"}
+    await service.append_event(await load(service), made)
+    response = types.FunctionResponse(id="looked up", name="looked up", response={"result": "found"})
+    answered = types.Content(role="user", parts=[types.Part(function_response=response)])
+    looked_up = event(author="assistant")
+    looked_up.content = answered
+    await service.append_event(await load(service), looked_up)
+    key = ("app", "user", "session")
+    await answer_open_calls(service, key, long_running=long_running)
+    await answer_open_calls(service, key, long_running=long_running)  # once more does nothing
+    responses = [each.id for stored in (await load(service)).events for each in stored.get_function_responses()]
+    assert responses == ["looked up", *(["asks a human"] if long_running else []), "looks up"]
