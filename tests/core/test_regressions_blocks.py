@@ -188,12 +188,14 @@ class TestAForeignGateThatIsDropped:
         assert (gate.entered, gate.left) == (1, 1)
 
 
-def test_one_that_outlives_its_event_loop_is_dropped_in_silence():
+@pytest.mark.filterwarnings("ignore:a place at a local gate was dropped:ResourceWarning")
+@pytest.mark.parametrize("gate", [Watched(), local_gate(str)], ids=["foreign", "local"])
+def test_one_that_outlives_its_event_loop_is_dropped_and_the_gate_serves_the_next_loop(gate):
     held = []
 
     async def main():
         append = rejecting(1)
-        policy = retry_on_stale_session(lambda session: session, gate=Watched(), **SOON)
+        policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
         async for attempt in policy.attempts("session"):
             if attempt.number == 2:
                 held.append(attempt)
@@ -206,3 +208,4 @@ def test_one_that_outlives_its_event_loop_is_dropped_in_silence():
     loop.close()
     held.clear()
     gc.collect()
+    asyncio.run(main())
