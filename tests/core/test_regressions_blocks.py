@@ -122,17 +122,20 @@ class TestAroundABlock:
     async def test_a_scope_around_the_block_that_is_cancelled_leaves_every_gate(self, gate, asynchronously):
         append, gates = rejecting(1), GATES[gate]()
         policy = retry_on_stale_session(lambda session: session, gate=gates, **SOON)
-        with anyio.move_on_after(0.02):
+        with anyio.CancelScope() as scope:
             async for attempt in policy.attempts("session"):
                 if asynchronously:
                     async with attempt:
                         await append(attempt.session, "event")
+                        scope.cancel()
                         await anyio.sleep_forever()
                 else:
                     with attempt:
                         await append(attempt.session, "event")
+                        scope.cancel()
                         await anyio.sleep_forever()
-        await anyio.sleep(0.005)
+        for _ in range(10):
+            await anyio.sleep(0.001)
         for one in gates if isinstance(gates, list) else [gates]:
             if isinstance(one, Watched):
                 assert (one.entered, one.left) == (1, 1)
@@ -156,15 +159,15 @@ class TestAForeignGateThatIsDropped:
                         return
                     if how == "an error":
                         raise KeyError
+                    scope.cancel()
                     await anyio.sleep_forever()
                 with attempt:
                     await append(attempt.session, "event")
 
-        with anyio.move_on_after(0.02):
-            with suppress(KeyError):
-                await turn()
-        await anyio.sleep(0.005)  # what was cancelled is kept until its task is next switched
-        await anyio.sleep(0.005)
+        with anyio.CancelScope() as scope, suppress(KeyError):
+            await turn()
+        for _ in range(10):  # what was cancelled is kept until its task is next switched, and the gate has its own
+            await anyio.sleep(0.001)
         return gate
 
     @pytest.mark.parametrize("how", ["break", "return", "an error", "a cancellation"])
