@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -165,8 +165,7 @@ class Place:
 
     def _call(self, queue: _Queue) -> None:
         self._begin(queue)
-        if self._called is not None:
-            self._called.set()
+        cast(anyio.Event, self._called).set()
 
     def _note_hold(self) -> None:
         if self._hold is not None:

@@ -122,17 +122,20 @@ class TestAroundABlock:
     async def test_a_scope_around_the_block_that_is_cancelled_leaves_every_gate(self, gate, asynchronously):
         append, gates = rejecting(1), GATES[gate]()
         policy = retry_on_stale_session(lambda session: session, gate=gates, **SOON)
-        with anyio.move_on_after(0.02):
+        with anyio.CancelScope() as scope:
             async for attempt in policy.attempts("session"):
                 if asynchronously:
                     async with attempt:
                         await append(attempt.session, "event")
+                        scope.cancel()
                         await anyio.sleep_forever()
                 else:
                     with attempt:
                         await append(attempt.session, "event")
+                        scope.cancel()
                         await anyio.sleep_forever()
-        await anyio.sleep(0.005)
+        for _ in range(10):
+            await anyio.sleep(0.001)
         for one in gates if isinstance(gates, list) else [gates]:
             if isinstance(one, Watched):
                 assert (one.entered, one.left) == (1, 1)
@@ -156,15 +159,15 @@ class TestAForeignGateThatIsDropped:
                         return
                     if how == "an error":
                         raise KeyError
+                    scope.cancel()
                     await anyio.sleep_forever()
                 with attempt:
                     await append(attempt.session, "event")
 
-        with anyio.move_on_after(0.02):
-            with suppress(KeyError):
-                await turn()
-        await anyio.sleep(0.005)  # what was cancelled is kept until its task is next switched
-        await anyio.sleep(0.005)
+        with anyio.CancelScope() as scope, suppress(KeyError):
+            await turn()
+        for _ in range(10):  # what was cancelled is kept until its task is next switched, and the gate has its own
+            await anyio.sleep(0.001)
         return gate
 
     @pytest.mark.parametrize("how", ["break", "return", "an error", "a cancellation"])
@@ -188,12 +191,14 @@ class TestAForeignGateThatIsDropped:
         assert (gate.entered, gate.left) == (1, 1)
 
 
-def test_one_that_outlives_its_event_loop_is_dropped_in_silence():
+@pytest.mark.filterwarnings("ignore:a place at a local gate was dropped:ResourceWarning")
+@pytest.mark.parametrize("gate", [Watched(), local_gate(str)], ids=["foreign", "local"])
+def test_one_that_outlives_its_event_loop_is_dropped_and_the_gate_serves_the_next_loop(gate):
     held = []
 
     async def main():
         append = rejecting(1)
-        policy = retry_on_stale_session(lambda session: session, gate=Watched(), **SOON)
+        policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
         async for attempt in policy.attempts("session"):
             if attempt.number == 2:
                 held.append(attempt)
@@ -206,3 +211,4 @@ def test_one_that_outlives_its_event_loop_is_dropped_in_silence():
     loop.close()
     held.clear()
     gc.collect()
+    asyncio.run(main())

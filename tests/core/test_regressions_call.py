@@ -7,7 +7,7 @@ import itertools
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, constant, retry_on_stale_session
+from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session
 
 pytestmark = pytest.mark.anyio
 
@@ -255,3 +255,28 @@ class TestAWrongCall:
 
 def test_the_signature_that_is_shown_is_the_functions_own():
     assert inspect.signature(retrying(Store.append.__get__(Store()))) == inspect.signature(Store().append)
+
+
+OPTIONS = [{}, {"gate": local_gate(str)}, {"gate": [local_gate(str), local_gate(str)]}, {"attempt_timeout": 5}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+async def test_whatever_else_is_asked_for_a_wrong_call_raises_the_functions_own_type_error(options):
+    async def append(session, event):
+        return session
+
+    with pytest.raises(TypeError, match=r"append\(\) missing 2 required"):
+        await retrying.replace(**options)(append)()
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+async def test_a_session_left_to_its_default_is_what_gates_and_refresh_get(options):
+    async def append(event, session="stale"):
+        if session == "stale":
+            raise StaleSessionError
+        return session
+
+    policy = retry_on_stale_session(
+        lambda event, session: f"{session}, refreshed", on_conflict=lambda conflict: None, **SOON, **options
+    )
+    assert await policy(append)("event") == "stale, refreshed"

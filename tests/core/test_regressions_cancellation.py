@@ -207,29 +207,33 @@ async def test_a_gate_that_is_cancelled_by_itself_is_not_taken_for_entered():
 
 
 async def test_a_native_cancellation_does_not_interrupt_the_leaving_of_a_gate():
-    inside, left = asyncio.Event(), []
+    inside, go_on, calls, left = asyncio.Event(), asyncio.Event(), [], []
 
     @asynccontextmanager
     async def gate(session):
         try:
             yield
         finally:
-            await asyncio.sleep(0.01)
+            await go_on.wait()
             left.append(session)
 
     async def append(session, event):
-        if not left and not inside.is_set():
-            inside.set()
+        calls.append(event)
+        if len(calls) == 1:
             raise StaleSessionError
+        inside.set()
         await asyncio.sleep(60)
 
     policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
     task = asyncio.create_task(policy.call(append, "session", "event"))
-    await asyncio.sleep(0.02)
+    await inside.wait()
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0.03)
+    assert not left
+    go_on.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert left == ["session"]

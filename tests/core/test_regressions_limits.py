@@ -206,16 +206,48 @@ def test_limits_of_a_context_hold_for_a_queue_too(virtually):
     virtually(main)
 
 
-async def test_an_event_loop_that_closes_cancels_a_held_gate_and_says_nothing(caplog):
+async def test_a_call_that_is_cancelled_behind_a_gate_leaves_it_and_says_nothing(caplog):
     gate = Watched()
     policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
 
     async def append(session, event):
         if gate.entered:
+            scope.cancel()
             await anyio.sleep_forever()
         raise StaleSessionError
 
-    with anyio.move_on_after(0.02):
+    with anyio.CancelScope() as scope:
         await policy.call(append, "session", "event")
     assert (gate.entered, gate.left) == (1, 1)
     assert not caplog.records
+
+
+def test_of_two_local_gates_the_free_one_is_kept_while_the_other_is_queued_for(virtually):
+    first, second = local_gate(str), local_gate(str)
+
+    async def main():
+        policy = retry_on_stale_session(lambda session: session, **SOON)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(policy.replace(gate=second).call, rejecting(0, seconds=5), "session", "event")
+            await anyio.sleep(1)
+            tasks.start_soon(policy.replace(gate=[first, second]).call, rejecting(0, seconds=5), "session", "event")
+            await anyio.sleep(1)
+            assert (len(first), len(second)) == (1, 1)
+        assert anyio.current_time() >= 10
+        assert (len(first), len(second)) == (0, 0)
+
+    virtually(main)
+
+
+async def test_a_place_that_is_given_back_before_its_waiter_goes_on_is_free():
+    gate = local_gate(str)
+    first, second = gate("session"), gate("session")
+    assert first.take()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(second.wait)
+        await anyio.sleep(0.001)
+        first.release()
+        second.release()
+    assert len(gate) == 0
+    assert first.take()
+    first.release()

@@ -298,3 +298,11 @@ def test_one_comes_out_of_a_process_pool_and_leaves_the_pool_whole():
             with pytest.raises(AttemptsExhaustedError) as caught:
                 pool.submit(_give_up_in_a_worker).result()
             assert caught.value.attempts == 2
+
+
+def test_the_class_of_an_observer_in_the_place_of_one_is_refused():
+    class Observer:
+        def __call__(self, event): ...
+
+    with pytest.raises(TypeError, match="observers must be a function of the event; got the class Observer itself"):
+        retry_on_stale_session(lambda session: session, observers=Observer)

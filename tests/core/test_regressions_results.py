@@ -143,6 +143,7 @@ async def test_an_answer_given_in_spite_of_a_cancellation_is_the_callers_and_is_
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
+            await asyncio.sleep(0)  # a tracer loses sight of what a cancellation wakes until its next wait
             return False
 
     policy = retry_on_stale_session(lambda session: session, on=IS_FALSE, **SOON)
@@ -151,3 +152,26 @@ async def test_an_answer_given_in_spite_of_a_cancellation_is_the_callers_and_is_
     task.cancel()
     assert await task is False
     assert made == [0]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_judge_of_results_that_raises_ends_the_call_and_leads_to_the_rejection_before(asynchronous):
+    asked = []
+
+    def plain(answer):
+        asked.append(answer)
+        if len(asked) == 2:
+            raise ZeroDivisionError
+        return answer is False
+
+    async def judge(answer):
+        return plain(answer)
+
+    strategy = tenacity.asyncio.retry_if_result(judge) if asynchronous else tenacity.retry_if_result(plain)
+    gate = local_gate(str)
+    with pytest.raises(ZeroDivisionError) as caught:
+        await retry_on_stale_session(lambda session: session, on=strategy, gate=gate, **SOON).call(
+            compare_and_set(9), 0, "event"
+        )
+    assert isinstance(caught.value.__cause__, StaleSessionError)
+    assert len(gate) == 0

@@ -265,3 +265,21 @@ class TestOptions:
 
         assert retry_with(withdraw, deadline=7).retrying.deadline == 7
         assert await withdraw("account") == "account"
+
+
+def test_a_key_that_comes_by_keyword_only_is_queued_for_too(virtually):
+    inside = []
+
+    @retry_transaction(key="account_id", **SOON)
+    async def withdraw(*, account_id):
+        inside.append(account_id)
+        assert len(inside) == 1
+        await anyio.sleep(1)
+        inside.remove(account_id)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(lambda: withdraw(account_id="account"))
+
+    virtually(main)
