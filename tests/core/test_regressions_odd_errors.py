@@ -5,6 +5,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import anyio
 import pytest
@@ -293,7 +294,7 @@ def _give_up_in_a_worker():
 
 
 def test_one_comes_out_of_a_process_pool_and_leaves_the_pool_whole():
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for _ in range(2):
             with pytest.raises(AttemptsExhaustedError) as caught:
                 pool.submit(_give_up_in_a_worker).result()
