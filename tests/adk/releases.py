@@ -12,6 +12,8 @@ DATABASE_REJECTS_STALE = (1, 20) <= VERSION < (1, 24) or VERSION >= (1, 28)
 DATABASE_RELOADS_SILENTLY = (1, 24) <= VERSION < (1, 28)
 DATABASE_LOCKS = VERSION >= (1, 28)
 """Whether appends through one DatabaseSessionService happen one after the other, so that none overtakes the check."""
+NESTED_NONE_IS_REMOVED = VERSION < (1, 27)
+"""Whether SqliteSessionService, which merges state as a JSON patch, drops a None inside a value."""
 HAS_STALE_ERROR = VERSION >= (2, 7)
 HAS_CLOCK = VERSION >= (1, 27)
 SERVICES_RAISE_NOT_FOUND = VERSION >= (2, 6)

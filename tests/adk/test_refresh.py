@@ -228,7 +228,7 @@ async def test_a_service_that_ignores_what_is_asked_is_refreshed_too(sqlite_serv
         return await read(**arguments)
 
     sqlite_service.get_session = read_all
-    await interrupt(sqlite_service, timestamp=until)
+    await interrupt(sqlite_service, timestamp=max(until, session.last_update_time + 1))
     await refresh_session(sqlite_service, session)
     assert ids(session) == ids(await load(sqlite_service))
 
