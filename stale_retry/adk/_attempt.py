@@ -19,11 +19,15 @@ from ._releases import VERSION_FIELDS
 from ._services import stores_whole_state
 from .state_conflicts import settle_merged
 
+_IS_WHOLE = "__stale_retry_leaves_sessions_whole__"
+
 
 def whole(append: Any) -> Any:
     """The same append, method or function, which leaves the caller's session whole."""
     if isinstance(append, (staticmethod, classmethod)):
         return type(append)(whole(append.__func__))
+    if hasattr(append, _IS_WHOLE):
+        return append
     if inspect.ismethod(append):
         return MethodType(whole(append.__func__), append.__self__)
 
@@ -36,6 +40,7 @@ def whole(append: Any) -> Any:
         service = first_of(BaseSessionService, given)  # type: ignore[type-abstract]
         return await _attempt(functools.partial(append, *args, **kwargs), service, session, event)
 
+    setattr(attempt, _IS_WHOLE, True)
     return attempt
 
 

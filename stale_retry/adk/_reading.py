@@ -88,11 +88,8 @@ def _is_complete(memory: Memory, session: Session, stored: Session, complete_fro
 
 def _appends_between(session: Session, stored: Session) -> int | None:
     """How many there were, where a service counts them, as those for Firestore and MongoDB do."""
-    markers = [getattr(each, "_storage_update_marker", None) for each in (session, stored)]
-    if not all(isinstance(marker, str) and marker.isdecimal() for marker in markers):
-        return None
-    before, after = (int(str(marker)) for marker in markers)
-    return after - before
+    before, after = (str(getattr(each, "_storage_update_marker", None)) for each in (session, stored))
+    return int(after) - int(before) if before.isdecimal() and after.isdecimal() else None
 
 
 def _is_another(stored: Session, must_be_there: Mapping[str, float], memory: Memory) -> bool:

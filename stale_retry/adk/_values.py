@@ -33,9 +33,12 @@ _NONE = "null"
 
 
 def _plain(text: str) -> str:
-    return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
+    return json.dumps(_decoder.decode(text), sort_keys=True)
 
 
 def _number(text: str) -> float | int:
     number = float(text)
     return int(number) if number.is_integer() else number
+
+
+_decoder = json.JSONDecoder(parse_float=_number)

@@ -222,13 +222,13 @@ async def test_what_is_appended_through_the_session_while_it_is_read_is_kept(sto
 async def test_a_service_that_ignores_what_is_asked_is_refreshed_too(sqlite_service):
     read = sqlite_service.get_session
     until = await fill(sqlite_service, 5, seconds=2 * OVERLAP_SECONDS)
-    session = await load(sqlite_service)
+    session = await load(RetryingSessionService(sqlite_service))
 
     async def read_all(*, config=None, **arguments):
         return await read(**arguments)
 
     sqlite_service.get_session = read_all
-    await interrupt(sqlite_service, timestamp=max(until, session.last_update_time + 1))
+    await interrupt(sqlite_service, timestamp=until)
     await refresh_session(sqlite_service, session)
     assert ids(session) == ids(await load(sqlite_service))
 

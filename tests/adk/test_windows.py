@@ -179,13 +179,13 @@ async def test_an_event_that_a_refresh_found_before_its_append_came_back_is_ther
     assert session.events[0] is mine
 
 
-async def test_what_is_known_of_a_session_goes_with_it(storage):
-    service = RetryingSessionService(storage)
-    await fill(storage, 2)
+async def test_what_is_known_of_a_session_goes_with_it(sql):
+    service = RetryingSessionService(sql)
+    await fill(sql, 2)
     gc.collect()
     before = len(memory_module._memories)
     sessions = [await load(service) for _ in range(10)]
-    await interrupt(storage)
+    await interrupt(sql)
     with no_waiting():
         for session in sessions:
             await service.append_event(session, event("mine"))
