@@ -180,7 +180,7 @@ def mongodb_service():
 
 
 everywhere = pytest.mark.parametrize("name", ["sqlite_service", *FAKED])
-thorough = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @everywhere

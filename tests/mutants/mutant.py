@@ -27,6 +27,11 @@ class Mutant:
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
 
+    @property
+    def suite(self) -> str:
+        """The folder of the tests that must notice."""
+        return "turns" if self.file.startswith("turns/") else "core"
+
     def fits(self, package: Path) -> bool:
         """Whether the code is still what the mutant was made for."""
         return (package / self.file).read_text().count(self.old) == 1
