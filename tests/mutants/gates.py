@@ -98,11 +98,11 @@ MUTANTS = [
         "        self.release()\n\n    def _begin",
         "        pass\n\n    def _begin",
     ),
-    local("who waits is not called", "            self._called.set()", "            pass"),
+    local("who waits is not called", "        cast(anyio.Event, self._called).set()", "            pass"),
     local(
         "who is called does not hold the place",
-        "        self._begin(queue)\n        if self._called",
-        "        if self._called",
+        "        self._begin(queue)\n        cast",
+        "        cast",
     ),
     local(
         "places that ended are remembered for ever",
