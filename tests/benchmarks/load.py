@@ -74,7 +74,7 @@ async def memory(appends: int) -> None:
         if turn % tenth == 0:
             gc.collect()
             more = (tracemalloc.get_traced_memory()[0] - base) / 1024
-            print(f"{turn * SESSION:>9} {service.rejected:>9} {more:>9.1f} {len(wrapped.retrying.gate):>8}")
+            print(f"{turn * SESSION:>9} {service.rejected:>9} {more:>9.1f} {len(wrapped.retrying.gate[0]):>8}")
     tracemalloc.stop()
 
 

@@ -103,7 +103,7 @@ async def assert_nothing_is_half_done(wrapped, session):
 
     Returns what is stored then.
     """
-    assert len(wrapped.retrying.gate) == 0
+    assert len(wrapped.retrying.gate[0]) == 0
     stored = ids(await reload(wrapped, session))
     assert len(set(ids(session))) == len(session.events)
     assert ids(session) == [id for id in stored if id in ids(session)]
@@ -112,7 +112,7 @@ async def assert_nothing_is_half_done(wrapped, session):
     fresh = await reload(wrapped, session)
     assert ids(session) == ids(fresh)
     assert session.state == fresh.state == state_of(fresh.events)
-    assert len(wrapped.retrying.gate) == 0
+    assert len(wrapped.retrying.gate[0]) == 0
     return ids(fresh)
 
 
@@ -242,7 +242,7 @@ async def test_a_task_group_that_fails_elsewhere_ends_every_append_and_frees_the
                 group.start_soon(wrapped.append_event, handle, make_event(f"writer{number} 0"))
             group.start_soon(fail)
     assert caught.group_contains(KeyError)
-    assert len(wrapped.retrying.gate) == 0
+    assert len(wrapped.retrying.gate[0]) == 0
     service_in_memory.stale = False
     for handle in handles:
         assert not handle.events
