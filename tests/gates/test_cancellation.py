@@ -58,7 +58,7 @@ async def test_a_lock_is_freed_whenever_on_the_way_to_it_and_back_the_contender_
         async with gate(ONE):
             pass
 
-    async with opened(kind, server.url) as gate:
+    async with opened(kind, server.url, size=50) as gate:  # those before may still be letting go
         for steps in itertools.count(step=3):
             contending = apart(contend(gate))
             for _ in range(steps):

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from stale_retry.gates.redis import TAKE, redis_gate
 
 from .conftest import apart, hold
 from .kinds import Session, by_id, opened
-from .servers import until
+from .servers import ClusterOfOne, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -84,3 +84,14 @@ async def test_a_lock_that_was_taken_unheard_is_freed(redis):
 
     async with Deaf.from_url(redis.url) as client, redis_gate(client, by_id)(ONE):
         assert await redis.held() == 0
+
+
+async def test_a_cluster_finds_both_keys_on_one_node(tmp_path, caplog):
+    server = ClusterOfOne(tmp_path)
+    try:
+        await server.until_ready()
+        async with RedisCluster(host="127.0.0.1", port=server.port) as client, redis_gate(client, by_id)(ONE):
+            assert len(await client.keys("stale_retry/gate/*")) == 1
+        assert not [record for record in caplog.records if record.name == "stale_retry"]
+    finally:
+        server.close()
