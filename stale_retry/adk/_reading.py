@@ -105,7 +105,7 @@ def _is_another(stored: Session, must_be_there: Mapping[str, float], memory: Mem
 def _is_summarised(date: float, events: Iterable[Event]) -> bool:
     # A service may leave out what a compaction stands for.
     summaries = [event.actions.compaction for event in events if event.actions and event.actions.compaction]
-    return any((s.start_timestamp or 0.0) <= date <= (s.end_timestamp or math.inf) for s in summaries)
+    return any((s.start_timestamp or 0.0) - TICK <= date <= (s.end_timestamp or math.inf) + TICK for s in summaries)
 
 
 async def _get(service: BaseSessionService, session: Session, config: GetSessionConfig | None) -> Session | None:

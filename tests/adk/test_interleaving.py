@@ -16,7 +16,7 @@ from stale_retry.adk import InterleavedTurnError, RetryingSessionService
 from stale_retry.adk._releases import AdkStaleSessionError
 from stale_retry.testing import no_waiting
 
-from .app import LocalLlm, calls_of, compaction, content, event, interrupt, load, runner_of, texts, turn
+from .app import LocalLlm, calls_of, compaction, content, event, interrupt, load, runner_of, texts, turn, turns
 from .releases import HAS_STALE_ERROR
 
 pytestmark = pytest.mark.asyncio
@@ -50,6 +50,20 @@ async def test_an_event_of_the_same_invocation_ends_the_retries_only_of_state_on
     assert await append_after(storage, "same_turn", theirs, mine) == ["theirs", "mine"]
     with pytest.raises(InterleavedTurnError):
         await append_after(storage, "state_only", event("theirs", invocation="2"), answer(invocation="2"))
+
+
+@pytest.mark.parametrize("interleaving", STRICT)
+async def test_the_message_that_opens_a_turn_is_never_refused(storage, interleaving):
+    """It is based on nothing that anybody could have changed; its turn's next event is."""
+    theirs, message = event("theirs", invocation="1"), event("mine", invocation="2")
+    assert await append_after(storage, interleaving, theirs, message) == ["theirs", "mine"]
+
+
+@pytest.mark.parametrize("interleaving", STRICT)
+async def test_of_many_turns_at_once_every_message_is_stored(database, interleaving):
+    service = RetryingSessionService(database, interleaving=interleaving)
+    await turns(runner_of(service), 10)
+    assert {f"ping {n}" for n in range(10)} <= set(texts(await load(database)))
 
 
 async def test_by_default_events_of_others_may_come_in_between(storage):

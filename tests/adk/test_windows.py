@@ -12,7 +12,7 @@ from stale_retry.adk import RetryingSessionService, refresh_session, retry_on_st
 from stale_retry.adk import _memory as memory_module
 from stale_retry.testing import no_waiting
 
-from .app import KEY, compaction, event, ids, interrupt, load, texts
+from .app import KEY, calls_of, compaction, event, ids, interrupt, load, texts
 
 pytestmark = pytest.mark.asyncio
 
@@ -96,6 +96,20 @@ async def test_what_the_caller_put_in_stays_where_it_is_and_is_not_waited_for(st
     session.events.insert(1, event("put in"))
     assert await append_after_a_conflict(service, storage, session) == ["0", "put in", "1", "theirs", "mine"]
     assert await append_after_a_conflict(service, storage, session) == ["0", "put in", "1", *["theirs", "mine"] * 2]
+
+
+async def test_what_was_put_in_is_looked_for_in_storage_once(storage):
+    await fill(storage, 2)
+    session = (await load(RetryingSessionService(storage))).model_copy(deep=True)
+    session.events.append(event("put in"))
+    readings = []
+    for _ in range(2):
+        await interrupt(storage, timestamp=time.time() + 10 + len(readings))
+        with calls_of(storage, "get_session") as calls:
+            await refresh_session(storage, session)
+        readings.append(len(calls))
+    assert readings == [3, 1]
+    assert texts(session) == ["0", "1", "put in", "theirs", "theirs"]
 
 
 COPIES = [
