@@ -3,7 +3,14 @@
 import anyio
 import pytest
 
-from stale_retry import AttemptsExhaustedError, DeadlineExceededError, constant, limits, retry_on_stale_session
+from stale_retry import (
+    AttemptsExhaustedError,
+    DeadlineExceededError,
+    StaleSessionError,
+    constant,
+    limits,
+    retry_on_stale_session,
+)
 from stale_retry.testing import VersionedStore, no_waiting
 
 
@@ -53,6 +60,16 @@ class TestLimits:
 
         assert virtually(main) == 2 + 9
 
+    def test_what_an_inner_block_does_not_say_stays_as_the_outer_one_says(self, store, virtually):
+        async def main():
+            with limits(deadline=2.5), limits(max_attempts=50), pytest.raises(DeadlineExceededError):
+                await policy(store).call(store.append, store.open(), "event")
+            with limits(max_attempts=2), limits(deadline=50), pytest.raises(AttemptsExhaustedError):
+                await policy(store).call(store.append, store.open(), "event")
+            return store.appends
+
+        assert virtually(main) == 3 + 2
+
     def test_they_are_checked_as_the_options_are(self):
         with pytest.raises(ValueError, match="max_attempts must be at least 1"):
             limits(max_attempts=0)
@@ -85,6 +102,26 @@ class TestNoWaiting:
             return caught.value.attempts, caught.value.elapsed, anyio.current_time()
 
         assert virtually(main) == (4, 3, 0)
+
+    def test_a_wait_lets_others_go_on_all_the_same(self, virtually):
+        others = []
+
+        async def append(session, event):
+            if not others:
+                raise StaleSessionError
+            return event
+
+        async def another():
+            others.append("went on")
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(another)
+                with no_waiting():
+                    retrying = retry_on_stale_session(lambda session: session, backoff=constant(1), jitter=None)
+                    return await retrying.call(append, "session", "event")
+
+        assert virtually(main) == "event"
 
     def test_a_call_that_outlives_the_block_is_no_longer_listened_to(self, store, virtually):
         store.faults.delay = 1

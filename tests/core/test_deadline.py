@@ -231,6 +231,18 @@ class TestAppends:
         assert isinstance(error, DeadlineExceededError)
         assert (error.attempts, at) == (1, 11)
 
+    def test_that_of_a_block_counts_from_when_its_attempts_were_asked_for(self, virtually):
+        async def main():
+            attempts = retry_on_stale_session(refresh, deadline=10, observers=()).attempts("session")
+            await anyio.sleep(11)
+            with pytest.raises(DeadlineExceededError) as caught:
+                async for attempt in attempts:
+                    with attempt:
+                        raise StaleSessionError
+            return caught.value.elapsed
+
+        assert virtually(main) == 11
+
     @pytest.mark.parametrize("rejections", [0, 1])
     def test_an_append_in_flight_is_not_cancelled(self, virtually, rejections):
         calls = 0

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 
+import anyio
 import pytest
 
 from stale_retry import RetryEvent, StaleSessionError, constant, retry_on_stale_session
@@ -84,3 +85,74 @@ def test_an_event_is_frozen_and_names_the_type_of_its_error():
     assert event.error_type == "stale_retry.errors.StaleSessionError"
     assert dataclasses.replace(event, error=KeyError()).error_type == "KeyError"
     assert dataclasses.replace(event, error=None).error_type is None
+
+
+def test_the_seconds_at_every_gate_are_summed_up(virtually):
+    class Busy:
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def __call__(self, session):
+            return self
+
+        async def __aenter__(self):
+            await anyio.sleep(self.seconds)
+
+        async def __aexit__(self, *_):
+            pass
+
+    events, store = [], VersionedStore()
+    store.faults.stale = 2
+    policy = retry_on_stale_session(
+        store.refresh, gate=[Busy(1), Busy(3)], backoff=constant(0), jitter=None, observers=events.append
+    )
+    virtually(lambda: policy.call(store.append, store.open(), "event"))
+    assert [(event.kind, event.queued) for event in events] == [("retrying", 0), ("retrying", 4), ("recovered", 8)]
+
+
+@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
+def test_the_seconds_that_a_gate_takes_to_be_left_are_none_of_them(virtually, way):
+    events, store = [], VersionedStore()
+
+    class Slow:
+        def __init__(self):
+            self.lock = anyio.Lock()
+
+        def __call__(self, session):
+            return self
+
+        async def __aenter__(self):
+            await self.lock.acquire()
+
+        async def __aexit__(self, *_):
+            await anyio.sleep(1)
+            self.lock.release()
+
+    policy = retry_on_stale_session(
+        store.refresh, gate=Slow(), backoff=constant(0), jitter=None, observers=events.append
+    )
+
+    async def main():
+        if way == "decorator":
+            await policy(store.append)(store.open(), "event")
+            return
+        async for attempt in policy.attempts(store.open()):
+            if way == "with":
+                with attempt:
+                    await store.append(attempt.session, "event")
+            else:
+                async with attempt:
+                    await store.append(attempt.session, "event")
+
+    store.faults.stale = 3
+    virtually(main)
+    assert [event.queued for event in events] == [0, 0, 0, 0]
+
+
+async def test_a_reload_that_fails_is_told_as_the_error_that_it_was():
+    events, store = [], VersionedStore()
+    store.faults.stale, store.faults.refresh = 1, 1
+    with no_waiting(), pytest.raises(StaleSessionError) as caught:
+        await retry_on_stale_session(store.refresh, observers=events.append).call(store.append, store.open(), "event")
+    assert isinstance(events[-1].error, ConnectionError)
+    assert events[-1].error is caught.value.__cause__

@@ -279,6 +279,23 @@ def test_an_event_is_stored_once_or_its_writer_is_told_and_nobody_waits_for_ever
     assert explored.schedules >= fewest, "schedules are missing: the enumeration no longer sees what it saw"
 
 
+def test_a_place_is_passed_on_whoever_is_cancelled_when():
+    # A user's own code may hold one, who has nothing but the `async with` to give it back.
+    gate = local_gate(lambda session: session)
+
+    async def hold():
+        async with gate("session"):
+            await asyncio.sleep(0)
+
+    def scenario(run):
+        for name in "abc":
+            run.may_cancel(name, run.start(hold(), name).cancel)
+        run.finish()
+        assert len(gate) == 0
+
+    assert explore(scenario, 3 + LONG, cancels=True).schedules > 200
+
+
 def look_once(conflict):
     """A hook with a bug: a late commit may land after the first look."""
     return settle_if_stored(conflict) if conflict.attempt == 1 else None

@@ -102,6 +102,19 @@ class TestWhenItIsHeld:
         assert gate.sessions[0] is session
         assert gate.sessions[1] is not session
 
+    async def test_it_is_left_soon_after_a_block_that_failed_whatever_the_loop_does_then(self, store):
+        gate = Held()
+        policy = retry_on_stale_session(store.refresh, gate=gate, **SOON)
+        store.faults.stale = 2
+        logs = []
+        async for attempt in policy.attempts(store.open()):
+            with attempt:
+                await store.append(attempt.session, "event")
+            await anyio.sleep(0.001)
+            logs.append(list(gate.log))
+        once = ["enter", "entered", "leave", "left"]
+        assert logs == [[], once, [*once, *once]]
+
     async def test_it_is_left_when_the_session_is_gone(self, store):
         gate = Held()
         append = retry_on_stale_session(store.refresh, gate=gate, **SOON)(store.append)

@@ -6,6 +6,8 @@ import gc
 import itertools
 import threading
 import warnings
+import weakref
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -127,6 +129,13 @@ class TestTheQueue:
                 order.append("first again")
         assert order == ["second enters", "second leaves", "first again"]
 
+    @on_both
+    async def test_who_leaves_an_async_with_has_given_the_place_back(self, store, gate):
+        place = gate(store.open())
+        async with place:
+            assert len(gate) == 1
+        assert len(gate) == 0
+
     def test_the_place_is_kept_over_the_wait_after_a_rejection(self, virtually):
         # Who was rejected behind the gate lost to another process; those behind him would lose too.
         store, gate = VersionedStore(), local_gate(by_id)
@@ -197,6 +206,74 @@ class TestWhoHadToWait:
         store, refreshed = self.contended(virtually, 1)
         assert (store.appends, len(refreshed)) == (2, 0)
 
+    def test_does_not_either_if_that_was_stored_through_by_one_who_had_waited_too(self, virtually):
+        store, gate = VersionedStore(), local_gate(by_id)
+        append = retry_on_stale_session(store.refresh, gate=gate, observers=())(store.append)
+        store.faults.delay = 1
+        session = store.open()
+        virtually(partial(in_order, *(partial(append, session, event) for event in range(3))))
+        assert store.events() == [0, 1, 2]
+        assert store.refreshes == 0
+
+    def test_refreshes_whatever_errors_on_accepts(self, virtually):
+        self.contended(virtually, 2, on=ConnectionError)
+
+    def test_does_not_for_a_gate_at_which_he_did_not(self, virtually):
+        store, refreshed = VersionedStore(), []
+        gates = [local_gate(lambda session: object()), local_gate(by_id)]
+
+        @retry_on_stale_session(lambda session: refreshed.append(session), gate=gates, observers=())
+        async def append(session, event):
+            await anyio.sleep(1)
+            return await store.append(session, event)
+
+        session = store.open()
+        virtually(partial(in_order, partial(append, session, 1), partial(append, session, 2)))
+        assert store.events() == [1, 2]
+        assert refreshed == []
+
+    def test_does_not_refresh_for_a_session_that_was_stored_through_before_another_one(self, virtually):
+        # The last session, a string, cannot be remembered; the one before it must not be taken for the last.
+        gate, refreshed = local_gate(lambda session: "all"), []
+        store = VersionedStore()
+        mine = store.open()
+
+        def refresh(session):
+            refreshed.append(session)
+            return session
+
+        @retry_on_stale_session(refresh, gate=gate, observers=())
+        async def append(session, event):
+            await anyio.sleep(1)
+
+        calls = [partial(append, session, event) for event, session in enumerate([mine, mine, "a string", mine])]
+        virtually(partial(in_order, *calls))
+        assert refreshed == ["a string", mine]
+
+    @on_both
+    async def test_keeps_no_session_alive_that_others_are_done_with(self, store, gate):
+        go_on, sessions = [anyio.Event() for _ in range(3)], []
+
+        @retry_on_stale_session(store.refresh, gate=gate, observers=())
+        async def append(session, event):
+            await go_on[event].wait()
+
+        async def writer(event):
+            session = store.open()
+            sessions.append(weakref.ref(session))
+            await append(session, event)
+
+        async with anyio.create_task_group() as tasks:
+            for event in range(3):
+                tasks.start_soon(writer, event)
+                await anyio.wait_all_tasks_blocked()
+            go_on[0].set()
+            await anyio.wait_all_tasks_blocked()
+            gc.collect()
+            assert sessions[0]() is None
+            go_on[1].set()
+            go_on[2].set()
+
     def test_the_conflict_hook_is_asked_then_with_no_attempt_made(self, virtually):
         # An event that was made from the old session may have to be made again.
         seen = []
@@ -236,6 +313,7 @@ class TestWhoHadToWait:
 
         @retry_on_stale_session(refresh, gate=gate, observers=())
         async def append(session, event):
+            assert session is not None
             await anyio.sleep(1)
             store.appends += 1
             return event
@@ -291,6 +369,51 @@ class TestSharing:
         assert len(gate) == 0
 
     @on_both
+    async def test_a_nested_call_of_who_had_to_wait_does_not_wait_for_its_own_place_either(self, store, gate):
+        policy = retry_on_stale_session(store.refresh, gate=gate, deadline=5, **SOON)
+        inner = policy(store.append)
+
+        @policy
+        async def outer(session, event):
+            await inner(session, "nested")
+            return await store.append(session, event)
+
+        waiting = anyio.Event()
+
+        async def hold():
+            async with gate(store.open()):
+                await waiting.wait()
+
+        with anyio.fail_after(2):
+            async with anyio.create_task_group() as tasks:
+                for call in (hold, partial(outer, store.open(), "outer")):
+                    tasks.start_soon(call)
+                    await anyio.wait_all_tasks_blocked()
+                waiting.set()
+        assert store.events() == ["nested", "outer"]
+
+    @on_both
+    async def test_those_who_wait_know_what_a_nested_call_stored_through(self, store, gate):
+        append = retry_on_stale_session(store.refresh, gate=gate, **SOON)(store.append)
+        session = store.open()
+        held, waiting = anyio.Event(), anyio.Event()
+
+        async def hold():
+            async with gate(session):
+                held.set()
+                await waiting.wait()
+                await append(session, "nested")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold)
+            await held.wait()
+            tasks.start_soon(append, session, "next")
+            await anyio.wait_all_tasks_blocked()
+            waiting.set()
+        assert store.events() == ["nested", "next"]
+        assert store.refreshes == 0
+
+    @on_both
     async def test_a_task_that_outlives_the_place_it_was_started_in_waits_like_everybody(self, store, gate):
         order = []
         go_on = anyio.Event()
@@ -329,6 +452,23 @@ class TestSharing:
         two.release()
         assert (len(first), len(second)) == (0, 0)
 
+    def test_a_place_is_had_at_each_of_several_gates_however_busy_they_are(self, virtually):
+        store = VersionedStore()
+        gates = [local_gate(by_id), local_gate(by_id)]
+        append = retry_on_stale_session(store.refresh, gate=gates, observers=())(store.append)
+        ended = []
+
+        async def hold(gate, seconds):
+            async with gate(store.open()):
+                await anyio.sleep(seconds)
+
+        async def write():
+            await append(store.open(), "event")
+            ended.append(anyio.current_time())
+
+        virtually(partial(in_order, partial(hold, gates[0], 1), partial(hold, gates[1], 2), write))
+        assert ended == [2]
+
     def test_several_gates_are_entered_in_order_the_local_ones_for_every_attempt(self, virtually):
         store, log = VersionedStore(), []
 
@@ -354,6 +494,37 @@ class TestSharing:
         assert log == ["enter near", "enter far", "leave far", "leave near"]
         assert store.events() == ["event"]
         assert len(local) == 0
+
+
+@on_both
+@pytest.mark.parametrize("way", ["decorator", "call", "with", "async with"])
+@pytest.mark.parametrize("ending", ["stored at once", "stored after a rejection", "rejected", "another error"])
+async def test_a_call_that_ends_drops_no_place(store, gate, way, ending):
+    store.faults.stale = {"stored after a rejection": 1, "rejected": 9}.get(ending, 0)
+    policy = retry_on_stale_session(store.refresh, gate=gate, max_attempts=2, **SOON)
+
+    async def append(session, event):
+        if ending == "another error":
+            raise KeyError
+        return await store.append(session, event)
+
+    with warnings.catch_warnings(record=True) as warned, suppress(StaleSessionError, KeyError):
+        warnings.simplefilter("always")
+        if way == "decorator":
+            await policy(append)(store.open(), "event")
+        elif way == "call":
+            await policy.call(append, store.open(), "event")
+        else:
+            async for attempt in policy.attempts(store.open()):
+                if way == "with":
+                    with attempt:
+                        await append(attempt.session, "event")
+                else:
+                    async with attempt:
+                        await append(attempt.session, "event")
+    gc.collect()
+    assert warned == []
+    assert len(gate) == 0
 
 
 class TestWhatIsDropped:

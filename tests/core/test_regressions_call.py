@@ -6,6 +6,7 @@ import itertools
 
 import anyio
 import pytest
+import tenacity
 
 from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session
 
@@ -243,6 +244,22 @@ class TestAWrongCall:
         with pytest.raises(TypeError, match=r"append\(\)") as caught:
             await retrying.replace(on=on, max_attempts=3)(append)(*arguments)
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"attempt_timeout": 60},
+            {"gate": local_gate(str)},
+            {"gate": [local_gate(str), local_gate(str)]},
+            {"on": tenacity.retry_if_result(bool)},
+        ],
+    )
+    async def test_does_so_whatever_has_to_be_known_before_it_is_made(self, options):
+        async def append(session, event):
+            return session
+
+        with pytest.raises(TypeError, match=r"append\(\) missing 2 required positional arguments"):
+            await retrying.replace(**options)(append)()
 
     async def test_a_type_error_of_the_store_itself_is_judged_like_any_other(self):
         async def append(session, event):

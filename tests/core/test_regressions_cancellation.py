@@ -108,10 +108,11 @@ async def test_asyncio_timeout_and_task_groups_around_it_end_as_they_would_witho
 
 
 @counted
-async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_like_any_other():
+@pytest.mark.parametrize("gate", GATES)
+async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_like_any_other(gate):
     calls = []
 
-    @retry_on_stale_session(lambda session: session, **SOON)
+    @retry_on_stale_session(lambda session: session, gate=GATES[gate], **SOON)
     async def append(session, event):
         calls.append(event)
         if len(calls) < 3:
@@ -186,6 +187,36 @@ async def test_a_cancellation_while_a_gate_is_left_leaves_no_place_held(way, lea
     go_on.set()
     assert len(calls) == 2
     assert not [warning for warning in recwarn if warning.category is ResourceWarning]
+
+
+@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
+async def test_a_cancellation_while_one_gate_is_left_leaves_the_others_too(way):
+    leaves, left = asyncio.Event(), []
+
+    @asynccontextmanager
+    async def first(session):
+        yield
+        left.append("first")
+
+    @asynccontextmanager
+    async def last(session):
+        yield
+        leaves.set()
+        await asyncio.sleep(60)
+
+    async def append(session, event):
+        raise StaleSessionError
+
+    policy = retry_on_stale_session(lambda session: session, gate=[first, last], **SOON)
+    task = asyncio.create_task(append_with(policy, append, way))
+    await leaves.wait()
+    task.cancel()
+    # What is raised keeps the call alive, so nothing is left by its being freed.
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    await asyncio.sleep(0.001)
+    assert left == ["first"]
+    del caught
 
 
 async def test_a_gate_that_is_cancelled_by_itself_is_not_taken_for_entered():

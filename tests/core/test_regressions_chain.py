@@ -5,6 +5,7 @@ import traceback
 
 import anyio
 import pytest
+import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
@@ -86,6 +87,31 @@ class TestWhileTheCallerHandlesAnError:
         assert handled not in shown(caught.value)[1:]
         assert (handled.__cause__, handled.__context__) == (None, None)
         assert stale.__suppress_context__
+
+    @pytest.mark.parametrize("broken", ["hook", "append"])
+    async def test_so_does_an_answer_that_is_to_be_retried_which_was_raised_from_nothing(self, broken):
+        handled, error, made = KeyError("the caller's"), ZeroDivisionError("ours"), []
+
+        def hook(conflict):
+            if broken == "hook":
+                raise error
+
+        async def append(session):
+            made.append(session)
+            if len(made) == 2:
+                raise error
+            return False
+
+        policy = retry_on_stale_session(
+            lambda session: session,
+            on=tenacity.retry_if_result(lambda answer: answer is False),
+            on_conflict=hook,
+            **SOON,
+        )
+        with pytest.raises(ZeroDivisionError) as caught:
+            await append_while_handling(handled, policy, append)
+        assert isinstance(caught.value.__cause__, StaleSessionError)
+        assert (handled.__cause__, handled.__context__) == (None, None)
 
     async def test_its_traceback_is_kept_through_any_number_of_failed_attempts(self):
         handled = KeyError("the caller's")
@@ -224,6 +250,24 @@ class TestWhatIsRaisedInTheEnd:
             await policy.call(append, "session", "event")
         assert [(error.__cause__, error.__context__) for error in seen] == [(None, None)]
 
+    async def test_a_cancellation_in_a_hook_is_not_either(self):
+        seen = []
+
+        async def hang(conflict):
+            try:
+                await anyio.sleep_forever()
+            except BaseException as cancelled:
+                seen.append(cancelled)
+                raise
+
+        async def append(session, event):
+            raise StaleSessionError
+
+        policy = retry_on_stale_session(lambda session: session, on_conflict=hang, **SOON)
+        with anyio.move_on_after(0.02):
+            await policy.call(append, "session", "event")
+        assert [(error.__cause__, error.__context__) for error in seen] == [(None, None)]
+
     async def test_a_hook_that_raises_what_the_stale_error_came_from_makes_no_circle(self):
         root = OSError("the driver's")
 
@@ -270,3 +314,4 @@ class TestWhatIsRaisedInTheEnd:
         with pytest.raises((RuntimeError, SessionRefreshError, kind)) as caught:
             await policy.call(append, "session")
         assert any(isinstance(link, StaleSessionError) for link in behind(caught.value))
+        assert any(isinstance(link, kind) for link in shown(caught.value))

@@ -167,6 +167,33 @@ def test_an_attempt_cancelled_by_attempt_timeout_is_in_doubt_whoever_accepts_it(
     virtually(main)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rejection_after_an_attempt_that_timed_out_is_a_rejection(virtually, way):
+    made = []
+
+    async def append(session, event):
+        made.append(session)
+        if len(made) == 1:
+            await anyio.sleep(100)
+        raise StaleSessionError
+
+    async def main():
+        policy = retry_on_stale_session(
+            lambda session: session,
+            in_doubt=TimeoutError,
+            on_conflict=lambda conflict: None,
+            attempt_timeout=1,
+            max_attempts=2,
+            reraise=True,
+            **SOON,
+        )
+        with pytest.raises(TimeoutError):  # what brought the doubt
+            await append_with(policy, append, way=way)
+        assert len(made) == 2
+
+    virtually(main)
+
+
 def test_a_reload_that_fails_stores_nothing_and_so_brings_no_doubt(virtually):
     async def main():
         def unreachable(session):

@@ -265,6 +265,27 @@ class TestOneErrorObjectOfManyCalls:
                 await call(append, max_attempts=3, reraise=True)
             assert len(made) == 3
 
+    async def test_a_call_inside_the_hooks_that_gave_up_with_it_does_not_end_the_next_attempt(self):
+        shared = StaleSessionError("always this one")
+        made = []
+
+        async def hopeless(session, event):
+            raise shared
+
+        async def refresh(session):
+            with pytest.raises(StaleSessionError):
+                await call(hopeless, max_attempts=1, reraise=True)
+            await anyio.sleep(0.001)
+            return session
+
+        async def append(session, event):
+            made.append(session)
+            if len(made) < 3:
+                raise shared
+            return "stored"
+
+        assert await call(append, refresh=refresh) == "stored"
+
 
 def gives_up(kind, last_error):
     error = kind("why", attempts=2, elapsed=1.5, last_error=last_error, reason="deadline")

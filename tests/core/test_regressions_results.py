@@ -175,3 +175,38 @@ async def test_a_judge_of_results_that_raises_ends_the_call_and_leads_to_the_rej
         )
     assert isinstance(caught.value.__cause__, StaleSessionError)
     assert len(gate) == 0
+
+
+class Session:
+    pass
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_who_waits_does_not_take_such_an_answer_for_an_event_that_is_stored():
+    refreshed, made, started, session = [], [], asyncio.Event(), Session()
+
+    async def append(session, event):
+        made.append(event)
+        if event != "first":
+            return True
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return False
+
+    def refresh(session):
+        refreshed.append(session)
+        return session
+
+    gate = local_gate(lambda session: "all")
+    policy = retry_on_stale_session(refresh, on=IS_FALSE, gate=gate, **SOON)
+    first = asyncio.create_task(policy.call(append, session, "first"))
+    await started.wait()
+    others = [asyncio.create_task(policy.call(append, session, event)) for event in ("second", "third")]
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await asyncio.gather(first, *others) == [False, True, True]
+    assert made == ["first", "second", "third"]
+    assert refreshed == [session]

@@ -120,6 +120,26 @@ class TestTheStateThatStrategiesAreHanded:
         await policy.call(append, 0, event="e")
         assert seen == [((0,), {"event": "e"}), ((1,), {"event": "e!"})]
 
+    async def test_of_a_reload_that_failed_is_that_of_the_attempt_it_takes_the_place_of(self):
+        seen, reloads = [], iter([OSError("down"), "fresh"])
+
+        def on(retry_state):
+            seen.append((retry_state.attempt_number, type(retry_state.outcome.exception())))
+            return retry_state.outcome.failed
+
+        def refresh(session):
+            answer = next(reloads)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        async def append(session, event):
+            if session != "fresh":
+                raise StaleSessionError
+
+        await retry_on_stale_session(refresh, on=on, **SOON).call(append, "session", "event")
+        assert seen == [(1, StaleSessionError), (2, OSError), (3, type(None))]
+
     async def test_of_a_block_has_a_function_with_a_name(self):
         names = []
 

@@ -36,11 +36,6 @@ MUTANTS = [
     turn(
         "the deadline of waiting is ignored", "anyio.move_on_after(self._options.deadline)", "anyio.move_on_after(None)"
     ),
-    turn(
-        "who has his place at the last moment is refused",
-        "if refused is not None and not self._has(place):",
-        "if refused is not None:",
-    ),
     turn("who is refused goes on", "                raise report.refusal(refused)\n", "                pass\n"),
     turn(
         "who is cancelled while he waits keeps his place in the line",
@@ -73,7 +68,6 @@ MUTANTS = [
     turn("a lease that is lost ends nothing", 'partial(place.end, "lost")', "print"),
     turn("a lease that has ended frees no place", "partial(self._lines.free, place)", "print"),
     turn("reject waits for a lease", 'patiently=self._options.when_busy != "reject"', "patiently=True"),
-    turn("a lease is taken for had", "place.lease is not None and place.lease.is_ours)", "place.lease is not None)"),
     turn(
         "a turn is left twice",
         "        self._body = self._place = None\n        is_ours = False",
@@ -176,7 +170,6 @@ MUTANTS = [
         "            line = self._lines",
     ),
     lines("the last to come is next", "line.holder = line.waiting.popleft()", "line.holder = line.waiting.pop()"),
-    lines("anybody has the place", "return line is not None and line.holder is place", "return line is not None"),
     lines(
         "who leaves is the last one",
         "                return not place.bodies\n            return False",
@@ -240,11 +233,6 @@ MUTANTS = [
         "any error is taken for our cancellation",
         "return isinstance(error, asyncio.CancelledError) and not is_cancelled_by_others",
         "return not is_cancelled_by_others",
-    ),
-    loops(
-        "what runs beside a turn is inside it",
-        "contextvars.Context().run(self._loop.create_task, work())",
-        "self._loop.create_task(work())",
     ),
     loops(
         "a scope of ours takes what is left without an error",
