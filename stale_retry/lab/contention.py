@@ -16,7 +16,7 @@ from ..detection import is_stale_session_error
 from ..events import RetryEvent
 from .strategies import Strategy
 
-MarkKind = Literal["stored", "rejected", "failed", "reload", "wait", "turn"]
+MarkKind = Literal["stored", "rejected", "failed", "reload", "wait", "place"]
 Append = Callable[[Any, str], Awaitable[Any]]
 """Takes a writer's session and what to append; returns the session that the writer goes on with."""
 
@@ -29,7 +29,7 @@ class Mark:
 
     Attributes:
         kind: an attempt that was "stored", "rejected" as stale or "failed" otherwise, a "reload", a "wait" (the
-            backoff), or waiting for a "turn" at a gate.
+            backoff), or waiting for its "place" at a gate.
     """
 
     kind: MarkKind
@@ -64,14 +64,14 @@ class Timeline:
         return anyio.current_time() - self._began
 
     def sending(self, writer: int) -> float:
-        """A writer begins with an append; what passes before its first call is waiting for its turn."""
+        """A writer begins with an append; what passes before its first call is waiting for its place."""
         self._waiting_since[writer] = self.now()
         return self.now()
 
     @contextmanager
     def attempt(self) -> Generator[None]:
         """Around one call of the store's append."""
-        start = self._turn()
+        start = self._waited()
         kind: MarkKind = "stored"
         try:
             yield
@@ -84,7 +84,7 @@ class Timeline:
     @contextmanager
     def reload(self) -> Generator[None]:
         """Around one reading of the session."""
-        start = self._turn()
+        start = self._waited()
         try:
             yield
         finally:
@@ -97,12 +97,12 @@ class Timeline:
             self._waiting_since[writer] = self.now() + event.wait
             self._mark("wait", self.now(), self.now() + event.wait)
 
-    def _turn(self) -> float:
+    def _waited(self) -> float:
         now = self.now()
         writer = _writer.get()
         since = now if writer is None else self._waiting_since.pop(writer, now)
         if since < now:
-            self._mark("turn", since, now)
+            self._mark("place", since, now)
         return now
 
     def _mark(self, kind: MarkKind, start: float, end: float) -> None:

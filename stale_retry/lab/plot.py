@@ -22,7 +22,7 @@ _SERIES = ("#000000", "#999999", "#56b4e9", "#d55e00", "#cc79a7", "#0072b2", "#0
 
 _LINES: dict[MarkKind, tuple[str, str, float]] = {
     "wait": ("wait", _GREY, 1.0),
-    "turn": ("waiting for its turn", _LIGHT_BLUE, 2.2),
+    "place": ("waiting for its place", _LIGHT_BLUE, 2.2),
     "reload": ("reload", _BLUE, 2.2),
 }
 _POINTS: dict[MarkKind, tuple[str, str, str]] = {

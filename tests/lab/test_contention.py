@@ -91,7 +91,7 @@ def test_a_rejected_append_is_noted_as_attempt_wait_reload_attempt():
 def test_waiting_for_a_place_in_the_queue_is_noted_before_the_first_attempt():
     first, *others = ([mark.kind for mark in marks] for marks in simulated(QUEUE, 8).marks.values())
     assert first == ["stored"]
-    assert others == [["turn", "reload", "stored"]] * 7
+    assert others == [["place", "reload", "stored"]] * 7
 
 
 def test_an_immediate_retry_has_no_wait_to_note():
