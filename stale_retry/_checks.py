@@ -68,13 +68,18 @@ def as_seconds(option: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{option} must be seconds, a timedelta or None, got {value!r}")
-    if not cast(float, value) > 0:
+    seconds = as_float(value)
+    if not seconds > 0:
         raise ValueError(f"{option} must be above zero, or None for no limit; got {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        return None
     return None if math.isinf(seconds) else seconds
+
+
+def as_float(number: Real) -> float:
+    """The number as a float, where it is too large for one as infinity of its sign."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if cast(int, number) > 0 else -math.inf
 
 
 def is_count(option: str, value: Any) -> int | None:
@@ -98,6 +103,12 @@ def as_functions(
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(f"{option} must be {rule} or a list of such, got {value!r}")
     return tuple(check(option, item, rule) for item in cast("Iterable[object]", value))
+
+
+def is_observer(option: str, value: Any, rule: str) -> Any:
+    if isinstance(value, type):
+        raise TypeError(f"{option} must be {rule}; got the class {value.__name__} itself, call it first")
+    return is_plain_function(option, value, rule)
 
 
 def accepts(function: Callable[..., Any], count: int) -> bool:

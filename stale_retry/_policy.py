@@ -128,7 +128,7 @@ def common_options(
         "stop": _strategies.stop_strategy("stop", stop),
         "gate": _gates(gate),
         "observers": _checks.as_functions(
-            "observers", observers, (log_event,), "a function of the event", _is_observer
+            "observers", observers, (log_event,), "a function of the event", _checks.is_observer
         ),
         "reraise": _checks.is_flag("reraise", reraise),
         "name": name if name is None else _checks.is_text("name", name),
@@ -137,9 +137,3 @@ def common_options(
 
 def _gates(gate: Gate | Sequence[Gate] | None) -> tuple[Gate, ...]:
     return _checks.as_functions("gate", gate, (), "a function of the session", _checks.is_plain_function)
-
-
-def _is_observer(option: str, value: Any, rule: str) -> Any:
-    if isinstance(value, type):
-        raise TypeError(f"{option} must be {rule}; got the class {value.__name__} itself, call it first")
-    return _checks.is_plain_function(option, value, rule)

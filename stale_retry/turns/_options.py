@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from numbers import Real
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
+from .. import _checks
 from .events import TurnObserver, log_turn
 from .leases import LeaseStore
 
@@ -30,12 +30,10 @@ def checked(*, when_busy: Any, longest: Any, deadline: Any, shared: Any, observe
         raise ValueError(f"when_busy must be 'enqueue', 'reject' or 'interrupt', got {when_busy!r}")
     if shared is not None and (isinstance(shared, type) or not isinstance(shared, LeaseStore)):
         raise TypeError(f"shared must be a store of leases such as postgres_lease(engine), or None; got {shared!r}")
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a string, got {name!r}")
-    if not name:
-        raise ValueError("name must not be empty")
+    _checks.is_text("name", name)
+    told = _checks.as_functions("observers", observers, (log_turn,), "a function of the event", _checks.is_observer)
     waiting = 0 if when_busy == "reject" else _count("longest", longest)
-    return Options(when_busy, waiting, seconds("deadline", deadline), shared, _observers(observers), name)
+    return Options(when_busy, waiting, seconds("deadline", deadline), shared, told, name)
 
 
 def _count(option: str, value: Any) -> float:
@@ -56,18 +54,7 @@ def seconds(option: str, value: Any, *, finite: bool = False) -> float:
         return math.inf
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{option} must be seconds or a timedelta{'' if finite else ', or None'}; got {value!r}")
-    number = float(value)
+    number = _checks.as_float(value)
     if not number > 0 or (finite and math.isinf(number)):
         raise ValueError(f"{option} must be above zero{' and finite' if finite else ''}; got {value!r}")
     return number
-
-
-def _observers(value: Any) -> tuple[TurnObserver, ...]:
-    if value is None:
-        return (log_turn,)
-    given = cast("Iterable[Any]", value)
-    observers: tuple[Any, ...] = tuple(given) if isinstance(value, Iterable) and not callable(given) else (given,)
-    for observer in observers:
-        if isinstance(observer, type) or not callable(observer):
-            raise TypeError(f"observers must be a function of the event, or several; got {observer!r}")
-    return observers

@@ -19,6 +19,7 @@ WRONG = [
     ({"deadline": "600"}, TypeError, "deadline must be seconds or a timedelta"),
     ({"deadline": True}, TypeError, "deadline"),
     ({"deadline": timedelta(seconds=-1)}, ValueError, "deadline"),
+    ({"deadline": -(10**400)}, ValueError, "deadline must be above zero"),
     ({"shared": object()}, TypeError, "shared must be a store of leases"),
     ({"shared": lambda key: None}, TypeError, "shared"),
     ({"observers": 1}, TypeError, "observers must be a function of the event"),
