@@ -159,9 +159,10 @@ def _give_up_if_late(progress: Progress, scope: anyio.CancelScope) -> None:
 
 async def _enter_gates(progress: Progress) -> None:
     for gate in progress.policy.shared_gates:
-        hold = Hold(gate, progress.call.session)
-        progress.held.append(hold)
         try:
+            # Asked for in this context, where a gate may see that an append around this one holds it.
+            hold = Hold(gate(progress.call.session))
+            progress.held.append(hold)
             await progress.queued_for(hold.enter())
         except Exception as raised:
             progress.tell("gave_up", error=raised, reason="gate_failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from types import TracebackType
 from typing import Generic, Literal, TypeVar, cast
 
@@ -119,6 +120,16 @@ class Attempts(Generic[S]):
         finally:
             del failure, error
 
+    def __del__(self) -> None:
+        progress = self._progress
+        if progress is not None and progress.attempts and not progress.ended and self._state == "made":
+            warnings.warn(
+                f"{self._name}: the loop was left after a failed attempt, so the event is not stored: leave it from "
+                f"inside `with attempt:`, or let it end by itself",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
     def _begin(self) -> Progress:
         if self._progress is None:
             session = self._call.session
@@ -159,6 +170,10 @@ class Attempts(Generic[S]):
         try:
             if not retry and failure is not error:
                 raise failure
+            if retry and failure.__traceback__ is not None:
+                # The block's own frame holds these attempts, and the failure would hold it: a loop that is left here
+                # would keep its gates until a garbage collection.
+                BaseException.with_traceback(failure, failure.__traceback__.tb_next)
             return retry
         finally:
             del failure, error

@@ -16,8 +16,6 @@ from ._types import Refresh
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
-Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
-
 
 class WrongCall(Exception):
     """The arguments do not fit the function, which says best itself what is wrong with them."""

@@ -6,18 +6,13 @@ order; the gate may be left from where no await is possible; and no cancellation
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, cast
 
 import anyio
-from anyio.lowlevel import current_token
 
-from ._tasks import current_loop
-from ._types import Gate
+from ._tasks import current_loop, run_in, spawn
 
 logger = logging.getLogger("stale_retry")
 
@@ -26,10 +21,10 @@ RELEASE_GRACE = 5.0
 
 
 class Hold:
-    """One gate: `enter` it, `release` it from anywhere, and wait until it is `left`."""
+    """One place at a gate: `enter` it, `release` it from anywhere, and wait until it is `left`."""
 
-    def __init__(self, gate: Gate, session: Any) -> None:
-        self._state = _State(gate, session)
+    def __init__(self, place: AbstractAsyncContextManager[Any]) -> None:
+        self._state = _State(place)
 
     async def enter(self) -> None:
         """Wait until the gate is entered.
@@ -38,7 +33,7 @@ class Hold:
             Exception: whatever the gate raised.
         """
         state = self._state
-        _spawn(state.keep)
+        spawn(state.keep)
         try:
             await state.entered.wait()
         except BaseException:
@@ -69,21 +64,21 @@ class Hold:
 class _State:
     """What the task and its owner share, so that the task keeps no owner alive."""
 
-    def __init__(self, gate: Gate, session: Any) -> None:
+    def __init__(self, place: AbstractAsyncContextManager[Any]) -> None:
         self.entered, self.left = anyio.Event(), anyio.Event()
         self.error: BaseException | None = None
-        self._of: tuple[Gate, Any] | None = gate, session
+        self._place: AbstractAsyncContextManager[Any] | None = place
         self._given_back = anyio.Event()
         self._entering = anyio.CancelScope()
-        self._token = current_token()
+        self._loop = current_loop()
 
     async def keep(self) -> None:
-        (gate, session), self._of = cast("tuple[Gate, Any]", self._of), None
+        place, self._place = cast("AbstractAsyncContextManager[Any]", self._place), None
         try:
             with self._entering:
                 stack = AsyncExitStack()
-                await stack.enter_async_context(gate(session))
-                del gate, session
+                await stack.enter_async_context(place)
+                del place
                 self.entered.set()
                 # One that is entered although nobody waits any longer is left in peace.
                 with anyio.CancelScope(shield=True) if self._entering.cancel_called else nullcontext():
@@ -109,28 +104,5 @@ class _State:
         self._given_back.set()
 
     def give_back_from_anywhere(self) -> None:
-        if self.left.is_set():
-            return
-        native: Any = self._token.native_token
-        if current_loop() is native:
-            self.give_back()
-            return
-        call_soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        try:
-            call_soon(self.give_back)
-        except RuntimeError:  # the loop is over, and the task with it
-            self.left.set()
-
-
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def _spawn(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.get_running_loop().create_task(function())
-        _tasks.add(task)  # a loop keeps weak references only
-        task.add_done_callback(_tasks.discard)
-        return
-    import trio
-
-    trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
+        if not self.left.is_set():
+            run_in(self._loop, self.give_back)  # where the loop is over, so is the task

@@ -1,10 +1,12 @@
-"""The running task and its cancellations, without the cost of asking anyio: every attempt of a block asks."""
+"""The running loop and task, without the cost of asking anyio: every attempt of a block asks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ._chain import behind
@@ -21,6 +23,36 @@ def current_loop() -> Any:
         except RuntimeError:
             return None
     return loop
+
+
+def run_in(loop: Any, function: Callable[..., object], *args: object) -> bool:
+    """Run a plain function in a loop, from any thread: at once where it is the running one, else soon. False when the
+    loop is over.
+    """
+    if current_loop() is loop:
+        function(*args)
+        return True
+    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    try:
+        call_soon(function, *args)
+    except RuntimeError:
+        return False
+    return True
+
+
+_spawned: set[asyncio.Task[None]] = set()
+
+
+def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine function, which must not raise, in a task of its own, in a copy of this context."""
+    if asyncio._get_running_loop() is not None:
+        task = asyncio.get_running_loop().create_task(work())
+        _spawned.add(task)  # a loop keeps weak references only
+        task.add_done_callback(_spawned.discard)
+        return
+    import trio
+
+    trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
 
 
 def current_task() -> int:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import anyio
 
-from .._tasks import current_loop
+from .._tasks import current_loop, run_in
 
 
 def local_gate(key: Callable[[Any], Hashable]) -> LocalGate:
@@ -204,11 +204,5 @@ def _leave(queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
 
 def _let_go(loop: Any, queues: dict[Hashable, _Queue], key: Hashable, hold: _Hold) -> None:
     """Leave from a collection, which may run in any thread."""
-    if current_loop() is loop:
-        _leave(queues, key, hold)
-        return
-    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-    try:
-        call_soon(_leave, queues, key, hold)
-    except RuntimeError:  # the loop is over, and with it everybody who waited
+    if not run_in(loop, _leave, queues, key, hold):  # nor is anybody left who waited
         queues.pop(key, None)

@@ -154,8 +154,8 @@ MUTANTS = [
     of("a call settled as the deadline passed gives up", " and progress.settled is None:", ":"),
     of(
         "a gate is known only once it is entered",
-        "        progress.held.append(hold)\n        try:\n            await progress.queued_for(hold.enter())\n",
-        ("        try:\n            await progress.queued_for(hold.enter())\n            progress.held.append(hold)\n"),
+        "            progress.held.append(hold)\n            await progress.queued_for(hold.enter())\n",
+        "            await progress.queued_for(hold.enter())\n            progress.held.append(hold)\n",
         "a hold that could not be entered is given back by `Hold.enter` itself",
     ),
     of("waiting at a shared gate is not counted", "await progress.queued_for(hold.enter())", "await hold.enter()"),

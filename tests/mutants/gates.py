@@ -1,4 +1,4 @@
-"""The gates: `gates/local.py`, `_hold.py`."""
+"""The gates: `gates/local.py`, `_hold.py`, and how they speak to a loop, `_tasks.py`."""
 
 from functools import partial
 
@@ -6,6 +6,7 @@ from .mutant import Mutant
 
 local = partial(Mutant, "gates/local.py")
 hold = partial(Mutant, "_hold.py")
+tasks = partial(Mutant, "_tasks.py")
 
 MUTANTS = [
     local(
@@ -145,16 +146,6 @@ MUTANTS = [
         "    except RuntimeError:  # the loop is closed, and nobody waits any longer\n        pass",
     ),
     local(
-        "a place dropped in its own loop is free only later",
-        "    if current_loop() is loop:\n        _leave(queues, key, hold)\n        return\n",
-        "",
-    ),
-    local(
-        "a place dropped in another thread is freed there",
-        "    if current_loop() is loop:\n        _leave",
-        "    if True:\n        _leave",
-    ),
-    local(
         "a place dropped when its loop is over is held for ever", "        queues.pop(key, None)\n", "        pass\n"
     ),
     hold(
@@ -235,19 +226,19 @@ MUTANTS = [
         "            pass\n",
     ),
     hold("a gate is given back only while it is entered", "        self._given_back.set()\n", ""),
-    hold(
-        "a gate dropped in its own loop is left only later",
-        "        if current_loop() is native:\n            self.give_back()\n            return\n",
+    tasks(
+        "what is dropped in its own loop is free only later",
+        "    if current_loop() is loop:\n        function(*args)\n        return True\n",
         "",
     ),
-    hold(
-        "a gate dropped when its loop is over is waited for",
-        "        except RuntimeError:  # the loop is over, and the task with it\n            self.left.set()",
-        "        except RuntimeError:  # the loop is over, and the task with it\n            pass",
+    tasks(
+        "what is dropped in another thread is freed there",
+        "    if current_loop() is loop:\n        function",
+        "    if True:\n        function",
     ),
-    hold(
+    tasks(
         "the task that holds a gate may be collected",
-        "        _tasks.add(task)  # a loop keeps weak references only\n",
+        "        _spawned.add(task)  # a loop keeps weak references only\n",
         "",
     ),
 ]

@@ -1,0 +1,100 @@
+"""What leaves a call half-way: a loop that is left after a failed attempt, an append inside one that holds a gate."""
+
+import gc
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+import anyio
+import pytest
+
+from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session
+from stale_retry.testing import VersionedStore
+
+pytestmark = pytest.mark.anyio
+
+SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+
+
+@pytest.fixture
+def store():
+    return VersionedStore()
+
+
+@pytest.mark.parametrize("rejections", [0, 1])
+@pytest.mark.parametrize("asynchronously", [False, True])
+async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stored(
+    store, rejections, asynchronously, recwarn
+):
+    store.faults.stale = rejections
+    gate = local_gate(lambda session: session.id)
+
+    async def breaks_after_the_block():
+        async for attempt in retry_on_stale_session(store.refresh, gate=gate, **SOON).attempts(store.open()):
+            if asynchronously:
+                async with attempt:
+                    await store.append(attempt.session, "event")
+            else:
+                with attempt:
+                    await store.append(attempt.session, "event")
+            break
+
+    gc.disable()
+    try:
+        await breaks_after_the_block()
+        await anyio.lowlevel.checkpoint()  # trio keeps the frames around a sleep until it next switches tasks
+        assert len(gate) == 0
+    finally:
+        gc.enable()
+    assert len(store.events()) == 1 - rejections
+    warned = [str(warning.message) for warning in recwarn if warning.category is ResourceWarning]
+    assert sum("the event is not stored" in message for message in warned) == rejections
+
+
+async def test_a_loop_that_ends_in_an_error_or_is_settled_warns_of_nothing(store, recwarn):
+    policy = retry_on_stale_session(store.refresh, max_attempts=2, **SOON)
+
+    async def block(policy, error):
+        async for attempt in policy.attempts(store.open()):
+            with attempt:
+                raise error
+
+    for error, kind in ((KeyError(), KeyError), (StaleSessionError(), StaleSessionError)):
+        with pytest.raises(kind):
+            await block(policy, error)
+    await block(policy.replace(on_conflict=lambda conflict: conflict.settle()), StaleSessionError())
+    assert not [warning for warning in recwarn if warning.category is ResourceWarning]
+
+
+async def test_a_retried_append_inside_another_does_not_wait_for_a_gate_that_knows_whom_it_serves(store):
+    # The gate is asked for in the append's own context, not in that of the task which holds it.
+    inside, lock = ContextVar("inside", default=False), anyio.Semaphore(1)
+
+    def gate(session):
+        shares = inside.get()
+        inside.set(True)
+
+        @asynccontextmanager
+        async def place():
+            if shares:
+                yield
+                return
+            async with lock:
+                yield
+
+        return place()
+
+    policy = retry_on_stale_session(store.refresh, gate=gate, deadline=2, **SOON)
+    inner = policy(store.append)
+
+    @policy
+    async def outer(session, event):
+        if session.version < 0:
+            raise StaleSessionError
+        store.faults.stale = 1
+        return await inner(session, event)
+
+    session = store.open()
+    session.version = -1
+    with anyio.fail_after(1):
+        assert await outer(session, "event") == "event"
+    assert store.events() == ["event"]
