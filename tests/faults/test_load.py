@@ -47,14 +47,16 @@ async def test_memory_does_not_grow_with_appends_sessions_or_conflicts(monkeypat
     tracemalloc.start()
     try:
         await use_sessions(5)
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        await use_sessions(50)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        grown = []
+        for _ in range(3):
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            await use_sessions(50)
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
     finally:
         tracemalloc.stop()
-    assert service.rejected == 60
+    assert service.rejected == 160
     assert len(wrapped.retrying.gate[0]) == 0
-    # Keeping but the id of each session would take more.
-    assert grown < 50 * 50
+    # Keeping but the id of each session would take more, each time; threads that other tests left allocate now and then.
+    assert min(grown) < 50 * 50
