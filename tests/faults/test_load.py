@@ -58,5 +58,5 @@ async def test_memory_does_not_grow_with_appends_sessions_or_conflicts(monkeypat
         tracemalloc.stop()
     assert service.rejected == 160
     assert len(wrapped.retrying.gate[0]) == 0
-    # Keeping but the id of each session would take more, each time; threads that other tests left allocate now and then.
+    # Keeping but the id of each session would take more each time; threads of other tests allocate now and then.
     assert min(grown) < 50 * 50
