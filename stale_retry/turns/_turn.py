@@ -36,12 +36,12 @@ class Turn:
         self._lines = lines
         self._key = key
         self._abort = abort
-        self._name = "" if options.shared is None else name_of(key)
         self._reader: weakref.ref[object] | None = None
         self._report: Report | None = None
         self._body: Body | None = None
         self._entered_body: Body | None = None
         self._place: Place | None = None
+        self._name = "" if options.shared is None else name_of(key)  # last, because it may raise
 
     @property
     def waited(self) -> float:
