@@ -25,12 +25,17 @@ def postgresql():
 
 @pytest.fixture(scope="session")
 def new_postgresql_database(postgresql):
-    """Makes an empty database and returns its URL for SQLAlchemy and asyncpg."""
+    """Makes an empty schema, whose owner sees nothing else, and returns the URL for SQLAlchemy and asyncpg.
+
+    A database of its own would take forty times as long and seven megabytes.
+    """
     numbers = itertools.count()
 
     def create():
         name = f"test_{next(numbers)}"
-        postgresql.psql(f"create database {name}")
-        return postgresql.get_uri(database=name, driver="asyncpg")
+        postgresql.psql(
+            f"create role {name} superuser login; create schema {name}; alter role {name} set search_path = {name}"
+        )
+        return postgresql.get_uri(driver="asyncpg").replace("postgres:@", f"{name}:@")
 
     return create
