@@ -1,6 +1,9 @@
 """Retry appends that lost an optimistic-concurrency race, on the freshly reloaded session."""
 
+import sys
+
 from ._context import limits
+from ._public import show_as_own
 from ._retrying import StaleSessionRetrying, retry_on_stale_session, retry_with
 from ._transaction import TransactionRetrying, retry_transaction
 from .backoff import (
@@ -73,3 +76,5 @@ __all__ = [
     "sqlstate",
     "unique_violation",
 ]
+
+show_as_own(sys.modules[__name__], __all__)

@@ -1,6 +1,9 @@
 """The types that users and integrations annotate with; nothing here is needed at run time."""
 
+import sys
+
 from ._block import Attempts
+from ._public import show_as_own
 from ._types import (
     ConflictHook,
     Gate,
@@ -43,3 +46,5 @@ __all__ = [
     "TransactionOptions",
     "Wait",
 ]
+
+show_as_own(sys.modules[__name__], __all__)

@@ -1,5 +1,8 @@
 """Whole turns, one at a time for each session: `async with turns(key): ...`."""
 
+import sys
+
+from .._public import show_as_own
 from .errors import SessionBusyError, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnEvent, TurnObserver
 from .leases import LeaseStore
@@ -21,3 +24,5 @@ __all__ = [
     "postgres_lease",
     "redis_lease",
 ]
+
+show_as_own(sys.modules[__name__], __all__)

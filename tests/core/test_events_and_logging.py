@@ -82,7 +82,7 @@ def test_an_event_is_frozen_and_names_the_type_of_its_error():
     event = RetryEvent("retrying", "append", 1, 0.5, 0.1, StaleSessionError("secret"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         event.kind = "recovered"
-    assert event.error_type == "stale_retry.errors.StaleSessionError"
+    assert event.error_type == "stale_retry.StaleSessionError"
     assert dataclasses.replace(event, error=KeyError()).error_type == "KeyError"
     assert dataclasses.replace(event, error=None).error_type is None
 

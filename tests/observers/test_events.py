@@ -255,7 +255,7 @@ async def test_an_event_cannot_be_changed_by_an_observer():
     [
         (None, None),
         (TimeoutError(), "TimeoutError"),
-        (StaleSessionError("text"), "stale_retry.errors.StaleSessionError"),
+        (StaleSessionError("text"), "stale_retry.StaleSessionError"),
     ],
 )
 async def test_the_error_type_is_the_qualified_name_of_the_error(error, name):

@@ -46,7 +46,7 @@ def test_every_field_of_the_event_is_in_the_record_for_structured_handlers(logge
         "stale_retry.attempt": event.attempt,
         "stale_retry.wait": event.wait,
         "stale_retry.elapsed": event.elapsed,
-        "stale_retry.error": "stale_retry.errors.StaleSessionError",
+        "stale_retry.error": "stale_retry.StaleSessionError",
         "stale_retry.reason": event.reason,
     }
     assert json.loads(json.dumps(fields)) == fields

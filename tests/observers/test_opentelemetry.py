@@ -16,7 +16,7 @@ from stale_retry import AttemptsExhaustedError, RetryEvent, SessionRefreshError,
 from stale_retry.observers.opentelemetry import OpenTelemetryObserver
 from stale_retry.testing import Faults, VersionedStore, no_waiting
 
-STALE = "stale_retry.errors.StaleSessionError"
+STALE = "stale_retry.StaleSessionError"
 
 
 class Metrics:

@@ -13,7 +13,7 @@ from stale_retry import AttemptsExhaustedError, SessionRefreshError, linear, ret
 from stale_retry.observers.prometheus import PrometheusObserver
 from stale_retry.testing import Faults, VersionedStore, no_waiting
 
-STALE = "stale_retry.errors.StaleSessionError"
+STALE = "stale_retry.StaleSessionError"
 
 
 @pytest.fixture
