@@ -118,7 +118,7 @@ class _Schedule(TypedDict):
 
 
 CLASSIC_SCHEDULE: _Schedule = {"backoff": linear(0.5), "jitter": None, "max_attempts": 6, "deadline": 90.0}
-"""The schedule first proposed for google-adk: 5 retries after 0.5, 1, 1.5, 2 and 2.5 s, 90 s in all, no jitter.
+"""The schedule first proposed for google-adk, 5 retries after 0.5, 1, 1.5, 2 and 2.5 s, 90 s in all, no jitter.
 
 For comparison and for those who need just that: `retry_on_stale_session(refresh, **CLASSIC_SCHEDULE)`. Under
 contention it loses appends; the defaults do not.

@@ -41,7 +41,7 @@ class RetryEvent:
 
     @property
     def error_type(self) -> str | None:
-        """The error's class, qualified by its module: all that logs and metrics tell of it, because its text is the
+        """The error's class, qualified by its module. Logs and metrics tell no more of it, because its text is the
         store's and may quote what was to be stored.
         """
         if self.error is None:

@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def ended(self) -> Why | None:
-        """Why it was made to end early: "interrupted" or "lost"."""
+        """Why it was made to end early, "interrupted" or "lost"."""
         return self._entered_body.ended if self._entered_body is not None else None
 
     def adopt_current_task(self) -> None:
