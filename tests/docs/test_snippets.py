@@ -28,6 +28,10 @@ GIVEN = {
         agent = Agent(name="assistant", model="none")
         session, _ = store.open(), await store.append(store.open(), "theirs")
     """,
+    "docs/index.md": """
+        from google.adk.agents import Agent
+        agent = Agent(name="assistant", model="none")
+    """,
 }
 
 
@@ -44,7 +48,8 @@ def parse(path):
 
 
 async def run(path, statements):
-    program = ast.Module([*ast.parse(textwrap.dedent(GIVEN.get(path.name, ""))).body, *statements], type_ignores=[])
+    name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else ""
+    program = ast.Module([*ast.parse(textwrap.dedent(GIVEN.get(name, ""))).body, *statements], type_ignores=[])
     code = compile(program, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     outcome = eval(code, {"__name__": "__main__"})
     if inspect.isawaitable(outcome):
