@@ -20,16 +20,19 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"stale-retry {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_extra_path = ["llms.txt"]
 html_theme_options = {
+    "top_of_page_buttons": [],
     "light_css_variables": {"color-brand-primary": "#00557f", "color-brand-content": "#0069a8"},
     "dark_css_variables": {"color-brand-primary": "#8cc8ee", "color-brand-content": "#62b6f0"},
 }
 
 python_use_unqualified_type_names = True
+maximum_signature_line_length = 110
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
