@@ -41,8 +41,8 @@ def files() -> dict[Path, str]:
         PICTURES / f"{name}-{theme}.svg": canvas.drawn(theme) for name, canvas in pictures().items() for theme in THEMES
     }
     # The README is shown on pages whose ground is not known.
-    drawn[PICTURES / "readme.svg"] = pictures()["conflict"].drawn("light", on_ground=True)
-    return drawn
+    readme = sequences.conflict()
+    return drawn | {PICTURES / f"readme-{theme}.svg": readme.drawn(theme, on_ground=True) for theme in THEMES}
 
 
 def main(arguments: list[str]) -> int:
