@@ -24,6 +24,7 @@ html_show_copyright = False
 html_title = f"stale-retry {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_js_files = ["tables.js"]
 html_extra_path = ["llms.txt"]
 html_theme_options = {
     "top_of_page_buttons": [],
@@ -32,13 +33,14 @@ html_theme_options = {
 }
 
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 110
+maximum_signature_line_length = 140
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore_regex = [

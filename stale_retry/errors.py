@@ -77,11 +77,7 @@ class InDoubtError(_GaveUp):
     """Raised when a retried append gives up after an attempt that `in_doubt` accepted. The event may be stored.
 
     It is no `StaleSessionError`, so that nobody takes "may be stored" for "not stored": look into the store before
-    the event is sent again.
-
-    Attributes:
-        attempts, elapsed, last_error, reason: as on `StaleSessionRetryError`.
-        in_doubt: True.
+    the event is sent again. Its attributes are those of `StaleSessionRetryError`, and `in_doubt` is True.
     """
 
     in_doubt = True

@@ -1,6 +1,8 @@
 """The pictures of the documentation are what the scripts draw from what was measured."""
 
+import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,14 @@ def test_a_picture_that_is_not_as_drawn_is_named(tmp_path):
     checked = check(tmp_path)
     assert checked.returncode == 1
     assert checked.stderr == "not as drawn: nobody-draws-it.svg\nnot as drawn: race-light.svg\n"
+
+
+def test_what_is_measured_has_the_form_of_what_is_kept():
+    kept = json.loads((DOCS / "pictures" / "measured" / "race.json").read_text())
+    measured = runpy.run_path(str(DOCS / "pictures" / "measure.py"))["race"](writers=2, events=1)
+    assert measured.keys() == kept.keys()
+    for one, other in zip(measured["strategies"], kept["strategies"], strict=True):
+        assert (one.keys(), one["name"]) == (other.keys(), other["name"])
 
 
 @pytest.mark.parametrize("file", PICTURES, ids=lambda file: file.name)
