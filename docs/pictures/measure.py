@@ -1,28 +1,41 @@
 """Measure what the pictures show: python docs/pictures/measure.py [race] [simulation]. Needs `stale-retry[demo]`.
 
-Writes `measured/race.json`, one run of `stale-retry demo` in real time on a new SQLite file, and
+Writes `measured/race.json`, one race of `stale-retry demo` in real time on a new SQLite file, and
 `measured/simulation.json`, which is in virtual time and comes out the same everywhere. `measured/turns.json` is kept by
 hand: the first table of `tests/benchmarks/turns.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stale_retry.lab import demo, simulation
-from stale_retry.lab.contention import Run
+from stale_retry.lab import simulation
+from stale_retry.lab.contention import Run, contend
+from stale_retry.lab.database import DatabaseStore, async_url
+from stale_retry.lab.demo import STRATEGIES
 
 MEASURED = Path(__file__).parent / "measured"
 
 
 def race(writers: int = 10, events: int = 3) -> dict[str, Any]:
-    runs = demo.run_demo(None, writers=writers, events=events)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        runs = asyncio.run(_raced(async_url(f"sqlite:///{Path(folder, 'race.db')}"), writers, events))
     about = f"google-adk {version('google-adk')} on a new SQLite file"
     return {"about": about, "writers": writers, "events": events, "strategies": [_run(run) for run in runs]}
+
+
+async def _raced(url: str, writers: int, events: int) -> list[Run]:
+    runs: list[Run] = []
+    for strategy in STRATEGIES:
+        async with DatabaseStore(url) as store:
+            runs.append(await contend(store, strategy, writers=writers, events=events))
+    return runs
 
 
 def _run(run: Run) -> dict[str, Any]:
