@@ -27,7 +27,7 @@ def listed(heading):
 
 def same(one, other):
     """tenacity's strategies have no equality: they are the same if they are of one type and hold the same."""
-    strategies = "tenacity", "stale_retry.detection"
+    strategies = "tenacity", "stale_retry"
     if type(one).__module__.startswith(strategies):
         return type(one) is type(other) and vars(one) == vars(other)
     return type(one) is type(other) and one == other
