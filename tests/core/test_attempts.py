@@ -7,15 +7,14 @@ from tenacity import stop_after_attempt
 from stale_retry import (
     AttemptsExhaustedError,
     StaleSessionError,
-    constant,
     local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

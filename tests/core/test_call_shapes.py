@@ -9,11 +9,11 @@ import pickle
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, StaleSessionRetrying, constant, retry_on_stale_session, retry_with
+from stale_retry import StaleSessionError, StaleSessionRetrying, retry_on_stale_session, retry_with
+
+from .ways import SOON
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
 
 class Session:

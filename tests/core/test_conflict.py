@@ -5,13 +5,13 @@ import functools
 import anyio
 import pytest
 
-from stale_retry import Conflict, StaleSessionError, constant, retry_on_stale_session
+from stale_retry import Conflict, StaleSessionError, retry_on_stale_session
 from stale_retry.testing import VersionedStore, no_waiting
 from stale_retry.typing import Settled
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

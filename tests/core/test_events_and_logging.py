@@ -9,6 +9,8 @@ import pytest
 from stale_retry import RetryEvent, StaleSessionError, constant, retry_on_stale_session
 from stale_retry.testing import VersionedStore, no_waiting
 
+from .ways import append_in
+
 pytestmark = pytest.mark.anyio
 
 
@@ -133,16 +135,7 @@ def test_the_seconds_that_a_gate_takes_to_be_left_are_none_of_them(virtually, wa
     )
 
     async def main():
-        if way == "decorator":
-            await policy(store.append)(store.open(), "event")
-            return
-        async for attempt in policy.attempts(store.open()):
-            if way == "with":
-                with attempt:
-                    await store.append(attempt.session, "event")
-            else:
-                async with attempt:
-                    await store.append(attempt.session, "event")
+        await append_in(way, policy, store.append, store.open(), "event")
 
     store.faults.stale = 3
     virtually(main)

@@ -19,24 +19,14 @@ from stale_retry import (
 )
 from stale_retry.testing import VersionedStore
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+from .ways import SOON, a_stale_session, by_id
 
 on_both = pytest.mark.anyio
-
-
-def by_id(session):
-    return session.id
 
 
 @pytest.fixture
 def store():
     return VersionedStore()
-
-
-def a_stale_session(store):
-    session = store.open()
-    session.version -= 1
-    return session
 
 
 class Held:
@@ -220,7 +210,6 @@ class TestCancellation:
             tasks.start_soon(hold)
             await holding.wait()
             tasks.start_soon(queue)
-            await anyio.wait_all_tasks_blocked()
             await anyio.sleep(0.01)
             scope.cancel()
             await anyio.wait_all_tasks_blocked()

@@ -1,10 +1,9 @@
 """What the inside guarantees: nothing shared, nothing kept, errors chained, no multiplying, no swallowing."""
 
 import asyncio
-import gc
 import sys
 import weakref
-from contextlib import contextmanager
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -21,13 +20,12 @@ from stale_retry import (
 from stale_retry.testing import VersionedStore
 
 from .virtual import run
+from .ways import SOON, WAYS, Thing, append_in, without_the_collector
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
 
 @pytest.fixture
@@ -115,19 +113,6 @@ class TestConcurrentCallsShareNothing:
         assert policy.deadline == 90.0
 
 
-class Thing:
-    """A session or an event, watched."""
-
-
-@contextmanager
-def without_the_collector():
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def refuse(*_):
     raise StaleSessionError
 
@@ -165,7 +150,7 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("way", ["decorator", "call", "with", "async with"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_session_and_event_are_freed_without_a_garbage_collection(way, ending, caplog):
     options = dict(ENDINGS[ending])
@@ -185,26 +170,12 @@ async def test_session_and_event_are_freed_without_a_garbage_collection(way, end
             raise then
 
     policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
-    decorated = policy(plain)
 
     async def once():
         session, event = Thing(), Thing()
         watched = weakref.ref(session), weakref.ref(event)
-        try:
-            if way == "decorator":
-                await decorated(session, event)
-            elif way == "call":
-                await policy.call(plain, session, event)
-            elif way == "with":
-                async for attempt in policy.attempts(session):
-                    with attempt:
-                        await plain(attempt.session, event)
-            else:
-                async for attempt in policy.attempts(session):
-                    async with attempt:
-                        await plain(attempt.session, event)
-        except Exception:
-            pass
+        with suppress(Exception):
+            await append_in(way, policy, plain, session, event)
         return watched
 
     await once()  # what the first call of anything leaves in caches
@@ -531,7 +502,7 @@ class TestCancellation:
         assert not finished
         assert reached == [where]
 
-    @pytest.mark.parametrize("way", ["decorated", "with", "async with"])
+    @pytest.mark.parametrize("way", WAYS)
     async def test_on_exception_never_retries_a_cancellation(self, way):
         calls = 0
         policy = retry_on_stale_session(lambda session: session, on=Exception, **SOON)
@@ -542,22 +513,13 @@ class TestCancellation:
             await anyio.sleep_forever()
 
         with anyio.move_on_after(0.01) as scope:
-            if way == "decorated":
-                await policy(append)("session")
-            elif way == "with":
-                async for attempt in policy.attempts("session"):
-                    with attempt:
-                        await append(attempt.session)
-            else:
-                async for attempt in policy.attempts("session"):
-                    async with attempt:
-                        await append(attempt.session)
+            await append_in(way, policy, append)
         assert scope.cancelled_caught
         assert calls == 1
 
     @pytest.mark.parametrize("raised", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit])
     @pytest.mark.parametrize("on", [BaseException, lambda error: True])
-    @pytest.mark.parametrize("way", ["decorated", "with", "async with"])
+    @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("rejections", [0, 1])
     def test_what_is_no_exception_is_never_retried(self, raised, on, way, rejections):
         calls = 0
@@ -570,16 +532,7 @@ class TestCancellation:
 
         async def main():
             try:
-                if way == "decorated":
-                    await policy(append)("session")
-                elif way == "with":
-                    async for attempt in policy.attempts("session"):
-                        with attempt:
-                            await append(attempt.session)
-                else:
-                    async for attempt in policy.attempts("session"):
-                        async with attempt:
-                            await append(attempt.session)
+                await append_in(way, policy, append)
             except BaseException as error:
                 return type(error)
 

@@ -25,14 +25,9 @@ from stale_retry import (
 from stale_retry.testing import VersionedStore
 
 from .virtual import examples
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+from .ways import SOON, WAYS, append_in, by_id
 
 on_both = pytest.mark.anyio
-
-
-def by_id(session):
-    return session.id
 
 
 @pytest.fixture
@@ -51,12 +46,6 @@ async def in_order(*calls):
         for call in calls:
             tasks.start_soon(call)
             await anyio.wait_all_tasks_blocked()
-
-
-def a_stale_session(store):
-    session = store.open()
-    session.version -= 1
-    return session
 
 
 class TestTheQueue:
@@ -497,7 +486,7 @@ class TestSharing:
 
 
 @on_both
-@pytest.mark.parametrize("way", ["decorator", "call", "with", "async with"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ending", ["stored at once", "stored after a rejection", "rejected", "another error"])
 async def test_a_call_that_ends_drops_no_place(store, gate, way, ending):
     store.faults.stale = {"stored after a rejection": 1, "rejected": 9}.get(ending, 0)
@@ -510,18 +499,7 @@ async def test_a_call_that_ends_drops_no_place(store, gate, way, ending):
 
     with warnings.catch_warnings(record=True) as warned, suppress(StaleSessionError, KeyError):
         warnings.simplefilter("always")
-        if way == "decorator":
-            await policy(append)(store.open(), "event")
-        elif way == "call":
-            await policy.call(append, store.open(), "event")
-        else:
-            async for attempt in policy.attempts(store.open()):
-                if way == "with":
-                    with attempt:
-                        await append(attempt.session, "event")
-                else:
-                    async with attempt:
-                        await append(attempt.session, "event")
+        await append_in(way, policy, append, store.open(), "event")
     gc.collect()
     assert warned == []
     assert len(gate) == 0

@@ -6,14 +6,14 @@ import sys
 import anyio
 import pytest
 
-from stale_retry import AttemptsExhaustedError, InDoubtError, StaleSessionError, constant, retry_on_stale_session
+from stale_retry import AttemptsExhaustedError, InDoubtError, StaleSessionError, retry_on_stale_session
+
+from .ways import SOON, append_in
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
 
 class TestAnAttempts:
@@ -118,16 +118,7 @@ class TestATimeLimit:
 
         async def main():
             policy = retry_on_stale_session(lambda session: session, attempt_timeout=1, max_attempts=9, **SOON)
-            if way == "decorator":
-                return await policy(append)("session", "event")
-            async for attempt in policy.attempts("session"):
-                if way == "with":
-                    with attempt:
-                        await append(attempt.session, "event")
-                else:
-                    async with attempt:
-                        await append(attempt.session, "event")
-            return None
+            return await append_in(way, policy, append, "session", "event")
 
         virtually(main)
         assert len(made) == rejected + 1

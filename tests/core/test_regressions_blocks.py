@@ -10,17 +10,16 @@ import pytest
 
 from stale_retry import (
     StaleSessionError,
-    constant,
     local_gate,
     retry_on_stale_session,
 )
+
+from .ways import SOON
 
 if sys.version_info < (3, 11):
     pass
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
 
 class Watched:

@@ -8,11 +8,12 @@ import anyio
 import pytest
 import tenacity
 
-from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session
+from stale_retry import StaleSessionError, local_gate, retry_on_stale_session
+
+from .ways import SOON
 
 pytestmark = pytest.mark.anyio
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 retrying = retry_on_stale_session(lambda session: "fresh", **SOON)
 
 

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from stale_retry import InDoubtError, StaleSessionError, constant, local_gate, retry_on_stale_session
+from stale_retry import InDoubtError, StaleSessionError, local_gate, retry_on_stale_session
+
+from .ways import SOON, append_in
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -18,7 +20,6 @@ pytestmark = [
 ]
 counted = pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 GATES = {
     "no gate": None,
     "a local gate": local_gate(str),
@@ -46,19 +47,6 @@ class Driver:
             raise ConnectionError("the connection was lost") from None
 
 
-async def append_with(policy, append, way):
-    if way == "decorator":
-        return await policy(append)("session", "event")
-    async for attempt in policy.attempts("session"):
-        if way == "with":
-            with attempt:
-                await append(attempt.session, "event")
-        else:
-            async with attempt:
-                await append(attempt.session, "event")
-    return None
-
-
 def free(gate):
     return all(len(one) == 0 for one in (gate if isinstance(gate, list) else [gate]) if hasattr(one, "__len__"))
 
@@ -76,7 +64,7 @@ async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retrie
     policy = retry_on_stale_session(
         lambda session: session, **SOON, gate=GATES[gate], on_conflict=lambda conflict: None, **options
     )
-    task = asyncio.create_task(append_with(policy, driver.append, way))
+    task = asyncio.create_task(append_in(way, policy, driver.append, "session", "event"))
     await driver.reached.wait()
     task.cancel()
     with pytest.raises(ConnectionError, match="the connection was lost"):
@@ -146,7 +134,7 @@ async def test_an_attempt_that_attempt_timeout_cancelled_is_judged_though_the_ap
         max_attempts=2,
     )
     with pytest.raises(InDoubtError):
-        await append_with(policy, driver.append, way)
+        await append_in(way, policy, driver.append, "session", "event")
     assert driver.calls == 2
     assert asyncio.current_task().cancelling() == 0
 
@@ -174,7 +162,7 @@ async def test_a_cancellation_while_a_gate_is_left_leaves_no_place_held(way, lea
             raise KeyError
 
     policy = retry_on_stale_session(lambda session: session, gate=[local, slow], **SOON)
-    task = asyncio.create_task(append_with(policy, append, way))
+    task = asyncio.create_task(append_in(way, policy, append, "session", "event"))
     await leaves.wait()
     task.cancel()
     if way == "with" and leaving == "after another error":
@@ -208,7 +196,7 @@ async def test_a_cancellation_while_one_gate_is_left_leaves_the_others_too(way):
         raise StaleSessionError
 
     policy = retry_on_stale_session(lambda session: session, gate=[first, last], **SOON)
-    task = asyncio.create_task(append_with(policy, append, way))
+    task = asyncio.create_task(append_in(way, policy, append, "session", "event"))
     await leaves.wait()
     task.cancel()
     # What is raised keeps the call alive, so nothing is left by its being freed.

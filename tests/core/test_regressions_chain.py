@@ -16,9 +16,10 @@ from stale_retry import (
     retry_on_stale_session,
 )
 
+from .ways import SOON, append_in
+
 pytestmark = pytest.mark.anyio
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 HOOKS = ["on_conflict", "gate", "stop", "backoff", "jitter", "on", "refresh"]
 
 
@@ -160,16 +161,7 @@ class TestAChainStaysShort:
         )
 
         async def call():
-            if way == "decorator":
-                return await policy.call(append, "session")
-            async for attempt in policy.attempts("session"):
-                if way == "with":
-                    with attempt:
-                        await append(attempt.session)
-                else:
-                    async with attempt:
-                        await append(attempt.session)
-            return None
+            return await append_in(way, policy, append, "session")
 
         async def main():
             began = time.process_time()

@@ -11,11 +11,11 @@ from unittest.mock import AsyncMock, create_autospec, patch
 import pytest
 import tenacity
 
-from stale_retry import StaleSessionError, constant, retry_on_stale_session, retry_with
+from stale_retry import StaleSessionError, retry_on_stale_session, retry_with
+
+from .ways import SOON
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
 
 def reload(session):

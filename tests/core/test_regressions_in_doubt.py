@@ -8,31 +8,19 @@ from stale_retry import (
     InDoubtError,
     SessionGoneError,
     StaleSessionError,
-    constant,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
 
+from .ways import SOON, WAYS, append_in
+
 pytestmark = pytest.mark.anyio
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 DOUBT = {"in_doubt": ConnectionError, "on_conflict": lambda conflict: None}
-WAYS = ["decorator", "call", "with", "async with"]
 
 
 async def append_with(policy, append, session="session", way="call"):
-    if way == "decorator":
-        return await policy(append)(session, "event")
-    if way == "call":
-        return await policy.call(append, session, "event")
-    async for attempt in policy.attempts(session):
-        if way == "with":
-            with attempt:
-                await append(attempt.session, "event")
-        else:
-            async with attempt:
-                await append(attempt.session, "event")
-    return None if attempt.settled is None else attempt.settled.result
+    return await append_in(way, policy, append, session, "event")
 
 
 def answering(*answers):

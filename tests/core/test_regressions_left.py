@@ -7,12 +7,12 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session
+from stale_retry import StaleSessionError, local_gate, retry_on_stale_session
 from stale_retry.testing import VersionedStore
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

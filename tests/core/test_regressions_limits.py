@@ -10,15 +10,14 @@ from stale_retry import (
     AttemptsExhaustedError,
     DeadlineExceededError,
     StaleSessionError,
-    constant,
     limits,
     local_gate,
     retry_on_stale_session,
 )
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON, append_in
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 class Watched:
@@ -89,16 +88,7 @@ def test_the_deadline_cancels_no_append_in_flight_whatever_gate_it_is_behind(vir
 
     async def main():
         policy = retry_on_stale_session(lambda session: session, gate=gate, deadline=61, **SOON)
-        if way == "decorator":
-            return await policy(append)("session", "event")
-        async for attempt in policy.attempts("session"):
-            if way == "with":
-                with attempt:
-                    return await append(attempt.session, "event")
-            else:
-                async with attempt:
-                    return await append(attempt.session, "event")
-        return None
+        return await append_in(way, policy, append, "session", "event")
 
     assert virtually(main) == "stored"
     assert len(append.made) == 2

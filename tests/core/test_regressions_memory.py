@@ -3,48 +3,19 @@
 import gc
 import sys
 import weakref
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
 
 from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session, retry_transaction
 
+from .ways import SOON, WAYS, Thing, append_in, without_the_collector
+
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
-
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
-WAYS = ["decorator", "call", "with", "async with"]
-
-
-class Thing:
-    """A session, an event or a connection, watched; told apart as a gate needs it."""
-
-
-@contextmanager
-def without_the_collector():
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-async def append_with(policy, append, way, session, event):
-    if way == "decorator":
-        await policy(append)(session, event)
-    elif way == "call":
-        await policy.call(append, session, event)
-    elif way == "with":
-        async for attempt in policy.attempts(session):
-            with attempt:
-                await append(attempt.session, event)
-    else:
-        async for attempt in policy.attempts(session):
-            async with attempt:
-                await append(attempt.session, event)
 
 
 async def freed_after(once):
@@ -130,7 +101,7 @@ async def test_session_and_event_are_freed_however_the_call_ends(way, ending):
 
             await (policy(save)(session) if way == "decorator" else policy.call(save, session))
         else:
-            await append_with(policy.replace(max_attempts=3), append, way, session, event)
+            await append_in(way, policy.replace(max_attempts=3), append, session, event)
 
     await freed_after(once)
 
@@ -167,7 +138,7 @@ async def test_session_and_event_are_freed_after_each_kind_of_cancellation(way, 
             raise StaleSessionError
 
         with anyio.move_on_after(0.01):
-            await append_with(policy, append, way, session, event)
+            await append_in(way, policy, append, session, event)
 
     await freed_after(once)
 
@@ -198,7 +169,7 @@ async def test_while_a_call_waits_only_the_last_failed_attempts_frames_are_kept(
         return session
 
     with without_the_collector():
-        await append_with(retry_on_stale_session(refresh, **SOON), append, way, "session", "event")
+        await append_in(way, retry_on_stale_session(refresh, **SOON), append, "session", "event")
     assert len(connections) == 4
 
 
@@ -219,7 +190,7 @@ async def test_frames_of_a_doubt_are_not_kept_though_its_error_is(way):
 
     policy = retry_on_stale_session(lambda session: session, in_doubt=ConnectionError, on_conflict=look, **SOON)
     with without_the_collector():
-        await append_with(policy, append, way, "session", "event")
+        await append_in(way, policy, append, "session", "event")
 
 
 async def test_of_groups_too_no_frames_are_kept_but_the_last_ones():

@@ -17,14 +17,13 @@ from stale_retry import (
     SessionGoneError,
     SessionRefreshError,
     StaleSessionError,
-    constant,
     local_gate,
     retry_on_stale_session,
 )
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON, append_in
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,7 @@ def behind(error):
 
 async def call(append, way="decorator", **options):
     policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
-    if way == "decorator":
-        return await policy(append)("session", "event")
-    async for attempt in policy.attempts("session"):
-        if way == "with":
-            with attempt:
-                await append(attempt.session, "event")
-        else:
-            async with attempt:
-                await append(attempt.session, "event")
+    return await append_in(way, policy, append, "session", "event")
     return "stored"
 
 

@@ -7,11 +7,12 @@ import anyio
 import pytest
 import tenacity
 
-from stale_retry import AttemptsExhaustedError, StaleSessionError, constant, local_gate, retry_on_stale_session
+from stale_retry import AttemptsExhaustedError, StaleSessionError, local_gate, retry_on_stale_session
+
+from .ways import SOON
 
 pytestmark = pytest.mark.anyio
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 IS_FALSE = tenacity.retry_if_result(lambda answer: answer is False)
 
 

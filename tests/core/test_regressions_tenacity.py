@@ -10,9 +10,9 @@ from tenacity import RetryCallState
 
 from stale_retry import AttemptsExhaustedError, StaleSessionError, constant, retry_on_stale_session
 
-pytestmark = pytest.mark.anyio
+from .ways import SOON, append_in
 
-SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
+pytestmark = pytest.mark.anyio
 
 
 def snapshot(state):
@@ -167,16 +167,7 @@ class TestTenacitysNames:
             return "stored"
 
         policy = retry_on_stale_session(lambda session: session, **SOON)
-        if way == "decorator":
-            assert await policy(append)("session", "event") == "stored"
-        else:
-            async for attempt in policy.attempts("session"):
-                if way == "with":
-                    with attempt:
-                        await append(attempt.session, "event")
-                else:
-                    async with attempt:
-                        await append(attempt.session, "event")
+        assert await append_in(way, policy, append, "session", "event") == "stored"
         assert len(made) == 2
 
     @pytest.mark.parametrize(
