@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.adk.sessions import BaseSessionService
+
+_NEVER_REJECTING = (
+    "google.adk.sessions.in_memory_session_service",
+    "google.adk.sessions.vertex_ai_session_service",
+    "google.adk.integrations.redis._redis_session_service",
+    "google.adk_community.sessions.redis_session_service",
+)
+
+
+def never_rejects(service: BaseSessionService) -> bool:
+    """Whether no append is ever rejected as stale. The append that runs tells: a subclass with one of its own, or an
+    object that was given one, may reject.
+    """
+    return getattr(service.append_event, "__module__", None) in _NEVER_REJECTING
+
+
+def stores_otherwise(service: BaseSessionService, value: Any) -> bool:
+    """Whether a state's value may not be what an append wrote: SqliteSessionService of some releases deletes a key that
+    is set to None, and merges a dict into the one that is stored.
+    """
+    return (value is None or isinstance(value, dict)) and _is_a(service, "google.adk.sessions.sqlite_session_service")
 
 
 def stores_whole_state(service: BaseSessionService | None) -> bool:
     """Whether an append stores all that the session's state holds, and not only what the event writes."""
-    return any(kind.__module__.startswith("google.adk.integrations.firestore.") for kind in type(service).__mro__)
+    return _is_a(service, "google.adk.integrations.firestore.firestore_session_service")
+
+
+def _is_a(service: BaseSessionService | None, module: str) -> bool:
+    return any(kind.__module__ == module for kind in type(service).__mro__)

@@ -16,6 +16,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 from ._memory import remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
+from ._services import never_rejects
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
 
@@ -75,7 +76,8 @@ class RetryingSessionService(BaseSessionService):
 
     Hand it to a `Runner`, to the web server or to a middleware in place of the service. The session that the caller
     holds is updated in place, so contexts that share it see the fresh history and its next append does not conflict
-    again. An append that succeeds at once costs nothing more.
+    again. An append that succeeds at once costs nothing more, and appends to a service that never rejects one as stale
+    (google-adk's in-memory, Redis and Vertex ones) do not wait for each other.
 
     Args:
         service: the service to wrap.
@@ -103,6 +105,8 @@ class RetryingSessionService(BaseSessionService):
         if not isinstance(service, BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
         options.setdefault("name", f"{type(service).__name__}.append_event")
+        if never_rejects(service):
+            options.setdefault("gate", None)
         self.service = service
         self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
