@@ -1,4 +1,6 @@
-"""One attempt: the event comes after all that the session knows, and the session is whole however it ends."""
+"""One attempt: the event comes after all that the session knows, the session is whole however it ends, and what is kept
+for others is told of it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 
 from ..detection import is_stale_session_error
+from ._kept import kept_sessions
 from ._memory import SHARED, TICK, Memory, memory_of, newest, texts_of
 from ._reconcile import first_of
-from ._releases import VERSION_FIELDS
+from ._releases import restore_version, version_fields_of, version_of
 from ._services import stores_whole_state
 from .state_conflicts import settle_merged
 
@@ -52,22 +55,26 @@ async def _attempt(
         settle_merged(memory, session.state, event)
     _date(event, session, memory)
     along = _going_along(service, session)
-    version = [getattr(session, name) for name in VERSION_FIELDS]
+    before, fields = version_of(session), version_fields_of(session)
     try:
         result = await append()
     except BaseException as error:
         # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
         # session would pass for current without the event; with the old version its next append reloads it.
-        if not is_stale_session_error(error):
+        is_stale = is_stale_session_error(error)
+        if service is not None:
+            kept_sessions().take_failed(service, session, is_stale=is_stale)
+        if not is_stale:
             memory.unanswered[event.id] = along
             if not any(other is event for other in session.events[-1:]):
-                for name, value in zip(VERSION_FIELDS, version, strict=True):
-                    setattr(session, name, value)
+                restore_version(session, fields)
         raise
     if event.id in memory.ids:
         # A refresh found it before its own append came back.
         session.events[:-1] = [other for other in session.events[:-1] if other.id != event.id]
     memory.take_stored(event, along)
+    if service is not None:
+        kept_sessions().take_appended(service, session, event, along, before)
     return result
 
 

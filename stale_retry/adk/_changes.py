@@ -32,12 +32,13 @@ class Changes:
         events = reading.stored.events
         self.own = None if event is None else next((other for other in events if other.id == event.id), None)
         self._lacked = [
-            other
+            other.model_copy(deep=True) if reading.is_shared else other
             for other in events
             if other.id not in self._held
             and (other is self.own or (other.id not in memory.ids and other.timestamp >= memory.floor))
         ]
-        self.new = [e for e in self._lacked if e is not self.own and e.id not in memory.unanswered]
+        own = None if event is None else event.id
+        self.new = [other for other in self._lacked if other.id != own and other.id not in memory.unanswered]
 
     @functools.cached_property
     def state(self) -> StateChanges:
@@ -48,7 +49,7 @@ class Changes:
             if other is self.own or (is_ours and other.id not in memory.ids):
                 memory.take_found(other, state)
         event = self._event if self.own is None else None
-        return StateChanges(memory, self._reading.began, state, stored.state, self.new, event)
+        return StateChanges(memory, self._reading, state, self.new, event)
 
     def apply(self) -> None:
         """Update the session in place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class Memory:
         unanswered: of each event that was sent, and of which nobody said whether it is stored, what state went with it
             beside its own.
         is_guess: whether nobody saw the session being loaded, so that a difference to `state` proves nothing.
+        updated: when it was loaded or last brought up to date, by the monotonic clock.
+        appended: when an append was last acknowledged.
     """
 
     floor: float
@@ -70,6 +73,8 @@ class Memory:
     unanswered: dict[str, dict[str, str]] = field(default_factory=dict)
     appends: int = 0
     refreshes: int = 0
+    updated: float = field(default_factory=time.monotonic)
+    appended: float = -math.inf
 
     @classmethod
     def of_loaded(cls, session: Session, config: GetSessionConfig | None) -> Memory:
@@ -107,6 +112,7 @@ class Memory:
     def take_stored(self, event: Event, along: Mapping[str, str]) -> None:
         """The event is acknowledged, and with it the state that went along."""
         self.appends += 1
+        self.appended = time.monotonic()
         self.ids[event.id] = self.appends
         self.unanswered.pop(event.id, None)
         self.newest = max(self.newest, event.timestamp)
@@ -149,6 +155,7 @@ class Memory:
         self.seen = newest(stored)
         self.newest = max(self.newest, self.seen)
         self.refreshes += 1
+        self.updated = time.monotonic()
 
 
 def newest(session: Session) -> float:

@@ -65,7 +65,7 @@ class SessionServiceRetrying(StaleSessionRetrying):
             _state_conflicts.checked(state_conflicts),
             hooks,
         )
-        super().__init__(reader(refresh), **options)
+        super().__init__(reader(refresh, self._is_waited_for), **options)
         vars(self).update(_given=given, _reconcile=reconcile)
 
     @property
@@ -86,6 +86,9 @@ class SessionServiceRetrying(StaleSessionRetrying):
 
     def replace(self, **changes: Any) -> SessionServiceRetrying:
         return type(self)(**{**self._given, **changes})
+
+    def _is_waited_for(self, session: Session) -> bool:
+        return any(gate.is_waited_for(session) for gate in self.local_gates)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._given,)

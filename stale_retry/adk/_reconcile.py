@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
@@ -16,7 +17,7 @@ from ..conflict import Conflict, Settled
 from . import interleaving as _interleaving
 from ._changes import Changes
 from ._memory import memory_of
-from ._releases import VERSION_FIELDS, AdkStaleSessionError, rewinds_to
+from ._releases import AdkStaleSessionError, restore_version, rewinds_to, version_fields_of
 from ._values import text_of, value_of
 from .interleaving import Interleaving
 from .state_conflicts import Clash, StateConflictError, StateConflicts, log_overwritten
@@ -87,12 +88,11 @@ class Reconcile:
 
     def _settle(self, conflict: Conflict[Any], changes: Changes, event: Event, own: Event) -> Settled:
         session, owed = conflict.stale, changes.state.clashes if self._state_conflicts == "raise" else []
-        version = [getattr(session, name) for name in VERSION_FIELDS]
+        version = version_fields_of(session)
         self._apply(changes)
         if owed:  # by the next event: this one is stored, so the session stays stale
             memory_of(session).state.update({clash.key: text_of(clash.base) for clash in owed})
-            for name, value in zip(VERSION_FIELDS, version, strict=True):
-                setattr(session, name, value)
+            restore_version(session, version)
         # After an append that is acknowledged, the caller's own event is the one in the caller's session.
         event.timestamp = own.timestamp
         for index, other in enumerate(session.events):
@@ -134,7 +134,7 @@ class Reconcile:
             conflict.arguments,
             changes.new,
             {key: value_of(text) for key, text in memory_of(session).state.items()},
-            conflict.fresh.stored.state,
+            copy.deepcopy(conflict.fresh.stored.state),
         )
 
     async def _ask(self, asked: SessionConflict | None, conflict: Conflict[Any]) -> Settled | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from google.adk.events import Event
 from google.adk.sessions import Session
@@ -25,14 +26,40 @@ else:
     except ImportError:  # before 1.27
         from time import time as now
 
-__all__ = ["VERSION_FIELDS", "AdkStaleSessionError", "SessionNotFoundError", "now", "rewinds_to", "session_not_found"]
+__all__ = [
+    "AdkStaleSessionError",
+    "SessionNotFoundError",
+    "Version",
+    "now",
+    "restore_version",
+    "rewinds_to",
+    "session_not_found",
+    "version_fields_of",
+    "version_of",
+]
 
-VERSION_FIELDS = tuple(
+Version = str | float
+"""What a service tells a stale session by."""
+
+_VERSION_FIELDS = tuple(
     name
     for name in ("last_update_time", "_storage_update_marker")
     if name in (*Session.model_fields, *Session.__private_attributes__)
 )
-"""What a service tells a stale session by."""
+
+
+def version_of(session: Session) -> Version:
+    marker: str | None = getattr(session, "_storage_update_marker", None)
+    return session.last_update_time if marker is None else marker
+
+
+def version_fields_of(session: Session) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in _VERSION_FIELDS}
+
+
+def restore_version(session: Session, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(session, name, value)
 
 
 def session_not_found(session: Session) -> ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from google.adk.sessions.state import State
 
 from .._checks import is_async
 from ..errors import StaleSessionRetryError
-from ._memory import SHARED, Mark, Memory, state_delta_of
+from ._memory import SHARED, Memory, state_delta_of
+from ._reading import Reading
 from ._releases import AdkStaleSessionError
 from ._values import are_same, text_of, value_of
 
@@ -73,22 +75,22 @@ class StateChanges:
     def __init__(
         self,
         memory: Memory,
-        began: Mark,
+        reading: Reading,
         state: dict[str, Any],
-        stored: Mapping[str, Any],
         new: Iterable[Event],
         event: Event | None,
     ) -> None:
         self.clashes: list[Clash] = []
         self._memory = memory
         self._state = state
-        self._stored = stored
+        self._stored = stored = reading.stored.state
+        self._is_shared = reading.is_shared
         self._event = event
         self._delta = {} if event is None else state_delta_of(event)
         self._written_by_new = {key for other in new for key in state_delta_of(other)}
         self._takes: list[str] = []
         for key in {**stored, **state, **self._delta}:
-            if not key.startswith(State.TEMP_PREFIX) and not memory.has_stored_since(key, began):
+            if not key.startswith(State.TEMP_PREFIX) and not memory.has_stored_since(key, reading.began):
                 self._compare(key)
 
     def _compare(self, key: str) -> None:
@@ -103,7 +105,7 @@ class StateChanges:
         if self._is_changed(key, theirs, base):
             wrote = self._delta if key in self._delta else self._state
             self.clashes.append(
-                Clash(key, value_of(base), self._stored.get(key), wrote[key], is_appended=key in self._delta)
+                Clash(key, value_of(base), self._theirs(key), wrote[key], is_appended=key in self._delta)
             )
         if key in self._delta and are_same(held, base) and not are_same(held, mine):  # only the event has the write
             self._take(key, held, theirs)
@@ -124,6 +126,10 @@ class StateChanges:
         if not are_same(held, theirs) or (key in self._state) is not (key in self._stored):
             self._takes.append(key)
 
+    def _theirs(self, key: str) -> Any:
+        value = self._stored.get(key)
+        return copy.deepcopy(value) if self._is_shared else value
+
     @staticmethod
     def _text(values: Mapping[str, Any], key: str) -> str | None:
         return text_of(values[key]) if key in values else None
@@ -142,7 +148,7 @@ class StateChanges:
             if key not in self._stored:
                 self._state.pop(key, None)
                 continue
-            value = self._state[key] = self._stored[key]
+            value = self._state[key] = self._theirs(key)
             if key in early:  # others went on from there, and so must the event that is yet to come
                 self._becomes(key, early[key], value)
         for clash in self.clashes:

@@ -50,6 +50,11 @@ class LocalGate:
     def __len__(self) -> int:
         return sum(map(len, self.loops.values()))
 
+    def is_waited_for(self, session: Any) -> bool:
+        """Whether anybody waits for a place, in this event loop."""
+        queue = self.loops.get(current_loop(), {}).get(self._key(session))
+        return queue is not None and bool(queue.waiting)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return LocalGate, (self._key,)
 
