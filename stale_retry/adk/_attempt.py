@@ -17,8 +17,7 @@ from google.adk.sessions import BaseSessionService, Session
 from ..detection import is_stale_session_error
 from ._kept import kept_sessions
 from ._memory import SHARED, TICK, Memory, memory_of, newest, texts_of
-from ._reconcile import first_of
-from ._releases import restore_version, version_fields_of, version_of
+from ._releases import restore_version, version_fields_of
 from ._services import stores_whole_state
 from .state_conflicts import settle_merged
 
@@ -36,15 +35,25 @@ def whole(append: Any) -> Any:
 
     @functools.wraps(append)
     async def attempt(*args: Any, **kwargs: Any) -> Any:
-        given = (*args, *kwargs.values())
-        session, event = first_of(Session, given), first_of(Event, given)
+        service, session, event = _given(*args, *kwargs.values())
         if session is None or event is None or event.partial:
             return await append(*args, **kwargs)
-        service = first_of(BaseSessionService, given)  # type: ignore[type-abstract]
         return await _attempt(functools.partial(append, *args, **kwargs), service, session, event)
 
     setattr(attempt, _IS_WHOLE, True)
     return attempt
+
+
+def _given(*arguments: Any) -> tuple[BaseSessionService | None, Session | None, Event | None]:
+    service, session, event = None, None, None
+    for argument in arguments:
+        if event is None and isinstance(argument, Event):
+            event = argument
+        elif session is None and isinstance(argument, Session):
+            session = argument
+        elif service is None and isinstance(argument, BaseSessionService):
+            service = argument
+    return service, session, event
 
 
 async def _attempt(
@@ -55,7 +64,7 @@ async def _attempt(
         settle_merged(memory, session.state, event)
     _date(event, session, memory)
     along = _going_along(service, session)
-    before, fields = version_of(session), version_fields_of(session)
+    before = version_fields_of(session)
     try:
         result = await append()
     except BaseException as error:
@@ -67,7 +76,7 @@ async def _attempt(
         if not is_stale:
             memory.unanswered[event.id] = along
             if not any(other is event for other in session.events[-1:]):
-                restore_version(session, fields)
+                restore_version(session, before)
         raise
     if event.id in memory.ids:
         # A refresh found it before its own append came back.

@@ -20,7 +20,7 @@ from google.adk.sessions.state import State
 
 from .._tasks import current_loop
 from ._memory import SHARED, TICK, Memory, state_delta_of, texts_of
-from ._releases import Version, restore_version, version_fields_of, version_of
+from ._releases import Version, VersionFields, restore_version, version_fields_of, version_in, version_of
 from ._services import stores_otherwise
 from ._values import value_of
 
@@ -121,7 +121,7 @@ class KeptSessions:
         session: Session,
         event: Event,
         along: Mapping[str, str],
-        before: Version,
+        before: VersionFields,
     ) -> None:
         """The event, and the state that went along, was stored through the session, which had that version before."""
         if not self._kept:
@@ -130,7 +130,9 @@ class KeptSessions:
         state = _stored_state(service, session, event, along)
         kept = self._kept.get(key)
         if kept is not None and (
-            state is None or version_of(kept.stored) != before or not kept.take_appended(session, event, state)
+            state is None
+            or version_of(kept.stored) != version_in(before)
+            or not kept.take_appended(session, event, state)
         ):
             del self._kept[key]
         for other, its in list(self._kept.items()) if any(k.startswith(SHARED) for k in state_delta_of(event)) else ():

@@ -118,11 +118,13 @@ class Memory:
         self.newest = max(self.newest, event.timestamp)
         if event.content is not None:
             self.acknowledged = {event.id: event.timestamp}
-        self._take_along(along)
-        for key, text in texts_of(state_delta_of(event)).items():
-            self.state[key] = text
-            self.early.pop(key, None)
-        self.stored_keys.update(dict.fromkeys([*along, *state_delta_of(event)], self.appends))
+        delta = state_delta_of(event)
+        if along or delta:
+            self._take_along(along)
+            for key, text in texts_of(delta).items():
+                self.state[key] = text
+                self.early.pop(key, None)
+            self.stored_keys.update(dict.fromkeys([*along, *delta], self.appends))
 
     def take_found(self, event: Event, state: dict[str, Any]) -> None:
         """The event was not acknowledged, and is stored all the same."""
@@ -174,7 +176,9 @@ def texts_of(state: dict[str, Any]) -> dict[str, str]:
 
 def state_delta_of(event: Event) -> dict[str, Any]:
     """What storing the event writes to state."""
-    delta = event.actions.state_delta or {}
+    delta = event.actions.state_delta
+    if not delta:
+        return {}
     return {key: value for key, value in delta.items() if not key.startswith(State.TEMP_PREFIX)}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.adk.events import Event
 from google.adk.sessions import Session
@@ -30,36 +29,43 @@ __all__ = [
     "AdkStaleSessionError",
     "SessionNotFoundError",
     "Version",
+    "VersionFields",
     "now",
     "restore_version",
     "rewinds_to",
     "session_not_found",
     "version_fields_of",
+    "version_in",
     "version_of",
 ]
 
 Version = str | float
 """What a service tells a stale session by."""
 
-_VERSION_FIELDS = tuple(
-    name
-    for name in ("last_update_time", "_storage_update_marker")
-    if name in (*Session.model_fields, *Session.__private_attributes__)
-)
+_MARKER = "_storage_update_marker"
+_HAS_MARKER = _MARKER in Session.__private_attributes__
+
+VersionFields = tuple[float, str | None]
+
+
+def version_fields_of(session: Session) -> VersionFields:
+    # Not by its name: pydantic looks for private attributes for longer than all the rest of an append takes.
+    return session.last_update_time, (session.__pydantic_private__ or {}).get(_MARKER)
+
+
+def restore_version(session: Session, fields: VersionFields) -> None:
+    session.last_update_time = fields[0]
+    if _HAS_MARKER:
+        setattr(session, _MARKER, fields[1])
+
+
+def version_in(fields: VersionFields) -> Version:
+    updated, marker = fields
+    return updated if marker is None else marker
 
 
 def version_of(session: Session) -> Version:
-    marker: str | None = getattr(session, "_storage_update_marker", None)
-    return session.last_update_time if marker is None else marker
-
-
-def version_fields_of(session: Session) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in _VERSION_FIELDS}
-
-
-def restore_version(session: Session, fields: Mapping[str, Any]) -> None:
-    for name, value in fields.items():
-        setattr(session, name, value)
+    return version_in(version_fields_of(session))
 
 
 def session_not_found(session: Session) -> ValueError:

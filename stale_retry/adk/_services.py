@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from google.adk.sessions import BaseSessionService
@@ -25,13 +26,16 @@ def stores_otherwise(service: BaseSessionService, value: Any) -> bool:
     """Whether a state's value may not be what an append wrote: SqliteSessionService of some releases deletes a key that
     is set to None, and merges a dict into the one that is stored.
     """
-    return (value is None or isinstance(value, dict)) and _is_a(service, "google.adk.sessions.sqlite_session_service")
+    return (value is None or isinstance(value, dict)) and _is_a(
+        type(service), "google.adk.sessions.sqlite_session_service"
+    )
 
 
 def stores_whole_state(service: BaseSessionService | None) -> bool:
     """Whether an append stores all that the session's state holds, and not only what the event writes."""
-    return _is_a(service, "google.adk.integrations.firestore.firestore_session_service")
+    return service is not None and _is_a(type(service), "google.adk.integrations.firestore.firestore_session_service")
 
 
-def _is_a(service: BaseSessionService | None, module: str) -> bool:
-    return any(kind.__module__ == module for kind in type(service).__mro__)
+@functools.lru_cache
+def _is_a(kind: type[BaseSessionService], module: str) -> bool:
+    return any(each.__module__ == module for each in kind.__mro__)
