@@ -28,8 +28,7 @@ from a2a.types import (
     TaskStatusUpdateEvent,
 )
 
-from ._retrying import StaleSessionRetrying, retry_on_stale_session
-from .gates.local import local_gate
+from . import StaleSessionRetrying, local_gate, retry_on_stale_session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -1,6 +1,9 @@
 """google-adk: wrap a session service, and an append that lost a race is retried on the session as it is now."""
 
-from ..transient import is_transient_error, retry_if_transient
+import sys
+
+from .. import is_transient_error, retry_if_transient
+from .._public import show_as_own
 from ._policy import SessionServiceRetrying, retry_on_stale_session
 from ._reconcile import SessionConflict
 from .interleaving import InterleavedTurnError, Interleaving
@@ -27,3 +30,5 @@ __all__ = [
     "retry_if_transient",
     "retry_on_stale_session",
 ]
+
+show_as_own(sys.modules[__name__], __all__)

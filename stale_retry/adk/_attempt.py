@@ -14,7 +14,7 @@ from typing import Any
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 
-from ..detection import is_stale_session_error
+from .. import is_stale_session_error
 from ._kept import kept_sessions
 from ._memory import SHARED, TICK, Memory, memory_of, newest, texts_of
 from ._releases import restore_version, version_fields_of

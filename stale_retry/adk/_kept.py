@@ -18,7 +18,6 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.state import State
 
-from .._tasks import current_loop
 from ._memory import SHARED, TICK, Memory, state_delta_of, texts_of
 from ._releases import Version, VersionFields, restore_version, version_fields_of, version_in, version_of
 from ._services import stores_otherwise
@@ -172,7 +171,7 @@ _loops: weakref.WeakKeyDictionary[Any, KeptSessions] = weakref.WeakKeyDictionary
 
 def kept_sessions() -> KeptSessions:
     """Those of the running event loop. They go with it: nothing that is kept knows the loop."""
-    loop = current_loop()
+    loop = asyncio.get_running_loop()
     kept = _loops.get(loop)
     return _loops.setdefault(loop, KeptSessions()) if kept is None else kept
 

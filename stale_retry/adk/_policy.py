@@ -10,10 +10,7 @@ from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
-from .. import _checks, _strategies
-from .._retrying import StaleSessionRetrying
-from ..detection import is_stale_session_error
-from ..gates.local import local_gate
+from .. import StaleSessionRetrying, is_stale_session_error, local_gate
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
 from ._attempt import whole
@@ -26,7 +23,7 @@ from .state_conflicts import StateConflicts
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._types import OptionsButRefresh
+    from ..typing import OptionsButRefresh
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,16 +53,17 @@ class SessionServiceRetrying(StaleSessionRetrying):
         given = {"refresh": refresh, "interleaving": interleaving, "state_conflicts": state_conflicts, **options}
         defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(_key), "name": "append_event"}
         options = {**defaults, **options}
-        hooks = _checks.as_functions("on_conflict", options.get("on_conflict"), (), "a function of the conflict")
-        options["on"] = _is_no_rewind() & _strategies.retry_strategy("on", options.get("on", is_stale_session_error))
-        reconcile = options["on_conflict"] = Reconcile(
+        read = reader(refresh, self._is_waited_for)
+        on, hooks = options.get("on", is_stale_session_error), options.get("on_conflict")
+        callers = StaleSessionRetrying(read, on=on, on_conflict=hooks)
+        reconcile = Reconcile(
             str(options["name"]),
             str(options.get("session", "session")),
             _interleaving.checked(interleaving),
             _state_conflicts.checked(state_conflicts),
-            hooks,
+            callers.on_conflict,
         )
-        super().__init__(reader(refresh, self._is_waited_for), **options)
+        super().__init__(read, **{**options, "on": _is_no_rewind() & callers.on, "on_conflict": reconcile})
         vars(self).update(_given=given, _reconcile=reconcile)
 
     @property

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from google.adk.events import Event
 from google.adk.sessions import Session
 
-from ..conflict import Conflict, Settled
+from .. import Conflict
+from ..typing import Settled
 from . import interleaving as _interleaving
 from ._changes import Changes
 from ._memory import memory_of

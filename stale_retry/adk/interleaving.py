@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from google.adk.events import Event
 
-from ..conflict import Conflict
-from ..errors import StaleSessionRetryError
+from .. import Conflict, StaleSessionRetryError
 from ._releases import AdkStaleSessionError, rewinds_to
 
 Interleaving = Literal["allow", "same_turn", "state_only"]

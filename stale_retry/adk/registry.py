@@ -17,7 +17,7 @@ from .state_conflicts import StateConflicts
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._types import OptionsButRefresh
+    from ..typing import OptionsButRefresh
 
 PREFIX = "stale-retry+"
 SCHEMES = (

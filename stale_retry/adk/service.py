@@ -23,7 +23,7 @@ from .state_conflicts import StateConflicts
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from .._types import OptionsButRefresh
+    from ..typing import OptionsButRefresh
 
 F = TypeVar("F", bound=Callable[..., Any])
 

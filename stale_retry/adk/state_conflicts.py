@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ from typing import Any, Literal
 from google.adk.events import Event
 from google.adk.sessions.state import State
 
-from .._checks import is_async
-from ..errors import StaleSessionRetryError
+from .. import StaleSessionRetryError
 from ._memory import SHARED, Memory, state_delta_of
 from ._reading import Reading
 from ._releases import AdkStaleSessionError
@@ -36,7 +36,8 @@ class StateConflictError(StaleSessionRetryError, AdkStaleSessionError):
 
 
 def checked(state_conflicts: Any) -> StateConflicts:
-    if state_conflicts not in ("last_wins", "raise") and (not callable(state_conflicts) or is_async(state_conflicts)):
+    is_async = any(map(inspect.iscoroutinefunction, (state_conflicts, type(state_conflicts).__call__)))
+    if state_conflicts not in ("last_wins", "raise") and (not callable(state_conflicts) or is_async):
         raise ValueError(
             f"state_conflicts must be 'last_wins', 'raise' or a plain function of key, base, theirs and mine; "
             f"got {state_conflicts!r}"
