@@ -21,8 +21,8 @@ WRONG_USE = 2
 BROKEN_PROMISE = 1
 
 _EXIT_CODES = (
-    "exit codes: 0 done; 1 the store holds an event twice, or not what its writer was told; 2 a wrong option, a "
-    "missing package or a database that cannot be used; 130 interrupted"
+    "exit codes: 0 done; 1 the store holds an event twice, or not what its writer was told, or a turn in "
+    "the queue was not answered; 2 a wrong option, a missing package or a database that cannot be used; 130 interrupted"
 )
 
 
@@ -60,23 +60,26 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="several writers append to one google-adk session in a database, under four strategies",
+        help="appends under four strategies, and turns with and without a queue, on one google-adk session",
         description="Several writers append to one google-adk session in a database at the same time: without retry, "
         "with three immediate retries, with the classic schedule (5 retries after 0.5, 1, 1.5, 2, 2.5 s) and with our "
         "defaults. Each writer loads the session once and keeps it, as an agent runner does. What is stored is counted "
-        "by reading the database back.",
+        "by reading the database back. Then whole turns of one conversation, sent faster than they are answered: with "
+        "google-adk alone, with its appends retried, and one turn at a time. Their model is a local one that calls a "
+        "tool and checks each request by the rules of form that Gemini has.",
         epilog=_EXIT_CODES,
         allow_abbrev=False,
     )
     demo.add_argument("--writers", type=_count, default=10, metavar="N", help="writers at the same time (%(default)s)")
     demo.add_argument("--events", type=_count, default=3, metavar="N", help="appends of each writer (%(default)s)")
+    demo.add_argument("--turns", type=_count, default=20, metavar="N", help="messages, one every 25 ms (%(default)s)")
     demo.add_argument(
         "--db",
         metavar="URL",
         help="any async SQLAlchemy URL, such as postgresql+asyncpg://user@host/name; the sessions made in it are "
         "removed again (default: a new SQLite file)",
     )
-    demo.add_argument("--plot", type=_plot_file, metavar="FILE", help="draw what happened into an svg or png file")
+    demo.add_argument("--plot", type=_plot_file, metavar="FILE", help="draw the appends into an svg or png file")
     demo.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     demo.set_defaults(command=_demo)
 
@@ -151,31 +154,34 @@ def _demo(options: argparse.Namespace) -> int:
     with _missing_package_in_one_line():
         from . import demo, report
         from .database import DatabaseUnreachable, async_url, shown
+        from .turns import WAYS
 
         if options.plot:
             from .plot import save_plot
     # What google-adk logs of an unreachable database would come before our own line on it.
     logging.getLogger("google_adk").addHandler(logging.NullHandler())
+    sent: int = options.writers * options.events
+    totals: dict[Any, int] = {**dict.fromkeys(demo.STRATEGIES, sent), **dict.fromkeys(WAYS, int(options.turns))}
     try:
-        with report.progress(demo.STRATEGIES, options.writers * options.events) as advance:
-            runs = demo.run_demo(options.db, writers=options.writers, events=options.events, on_sent=advance)
+        with report.progress(totals) as advance:
+            asked = {"writers": options.writers, "events": options.events, "turns": options.turns}
+            runs, turns = demo.run_demo(options.db, **asked, on_done=advance)
     except DatabaseUnreachable as error:
         raise UsageError(str(error)) from error
     adk = version("google-adk")
     database = shown(async_url(options.db)) if options.db else "a new SQLite file"
-    caption = (
-        f"{_plural(options.writers, 'writer')}, {_plural(options.events, 'event')} each, on one session in {database}; "
-        f"google-adk {adk}"
-    )
+    appends = f"{_plural(options.writers, 'writer')} at once, {_plural(options.events, 'event')} each, on one session"
     if options.json:
-        facts = {"google_adk": adk, "database": database, "writers": options.writers, "events": options.events}
-        _print_json({**facts, "strategies": [report.run_as_json(run) for run in runs]})
+        strategies, ways = map(report.run_as_json, runs), map(report.turns_as_json, turns)
+        _print_json({"google_adk": adk, "database": database, **asked, "strategies": [*strategies], "ways": [*ways]})
     else:
-        report.print_runs(runs, caption)
+        messages = f"{_plural(options.turns, 'message')}, one every 25 ms, each answered with a tool, on one session"
+        report.print_demo(runs, appends, turns, messages, f"google-adk {adk}, {database}")
     if options.plot:
         with _plot_that_cannot_be_written_in_one_line(options.plot):
-            save_plot(runs, caption, options.plot)  # pyright: ignore[reportPossiblyUnboundVariable]
-    return BROKEN_PROMISE if any(report.broken_promises(run) for run in runs) else 0
+            save_plot(runs, f"{appends} in {database}; google-adk {adk}", options.plot)  # pyright: ignore[reportPossiblyUnboundVariable]
+    is_broken = any(map(report.broken_promises, runs)) or any(map(report.unanswered, turns))
+    return BROKEN_PROMISE if is_broken else 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -194,7 +200,8 @@ def _simulate(options: argparse.Namespace) -> int:
         f"{_plural(options.events, 'event')} a writer, {1000 * options.latency:g} ms network, "
         f"{_plural(options.seeds, 'seed')}"
     )
-    with report.progress(simulation.STRATEGIES, len(options.writers) * options.seeds) as advance:
+    runs_of_each: int = len(options.writers) * options.seeds
+    with report.progress(dict.fromkeys(simulation.STRATEGIES, runs_of_each)) as advance:
         results = simulation.simulate(**asked, on_run=advance)
     if options.json:
         _print_json({**asked, "strategies": report.simulation_as_json(results)})

@@ -27,7 +27,7 @@ CONNECT_WITHIN = 10.0
 _ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "asyncmy"}
 
 
-class _Key(TypedDict):
+class Key(TypedDict):
     app_name: str
     user_id: str
     session_id: str
@@ -88,7 +88,12 @@ class _NotedService(DatabaseSessionService):
 
 
 class DatabaseStore:
-    """One new session; `async with` removes it again and closes the connections."""
+    """One new session; `async with` removes it again and closes the connections.
+
+    Attributes:
+        service: google-adk's service that it is in.
+        key: which it is there.
+    """
 
     def __init__(self, url: str) -> None:
         """Raises:
@@ -96,9 +101,9 @@ class DatabaseStore:
         """
         self.timeline: Timeline = Timeline()
         self._url = url
-        self._key = _Key(app_name="stale-retry-demo", user_id="demo", session_id=str(uuid.uuid4()))
+        self.key: Key = Key(app_name="stale-retry-demo", user_id="demo", session_id=str(uuid.uuid4()))
         with _in_one_line(url):
-            self._service = _NotedService(url, self.timeline)
+            self.service: DatabaseSessionService = _NotedService(url, self.timeline)
 
     async def __aenter__(self) -> DatabaseStore:
         """Raises:
@@ -106,26 +111,26 @@ class DatabaseStore:
         """
         try:
             with _in_one_line(self._url), anyio.fail_after(CONNECT_WITHIN):
-                await self._service.create_session(**self._key)
+                await self.service.create_session(**self.key)
         except BaseException:
-            await self._service.db_engine.dispose()
+            await self.service.db_engine.dispose()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         try:
             with _in_one_line(self._url), anyio.CancelScope(shield=True):
-                await self._service.delete_session(**self._key)
+                await self.service.delete_session(**self.key)
         finally:
-            await self._service.db_engine.dispose()
+            await self.service.db_engine.dispose()
 
     async def load(self) -> Session:
-        return await _read(self._service, self._url, self._key)
+        return await _read(self.service, self._url, self.key)
 
     async def stored(self) -> list[str]:
         reader = DatabaseSessionService(self._url)
         try:
-            session = await _read(reader, self._url, self._key)
+            session = await _read(reader, self._url, self.key)
         finally:
             await reader.db_engine.dispose()
         return [_text_of(event) for event in session.events]
@@ -147,14 +152,14 @@ class DatabaseStore:
         return await self._append_event(session, _event(token))
 
     async def _append_event(self, session: Session, event: Event) -> Session:
-        await self._service.append_event(session, event)
+        await self.service.append_event(session, event)
         return session
 
     async def _refresh(self, session: Session) -> Session | None:
-        return await self._service.get_session(**self._key)
+        return await self.service.get_session(**self.key)
 
     def _append_integrated(self) -> Append:
-        service = RetryingSessionService(self._service, observers=self.timeline.observe)
+        service = RetryingSessionService(self.service, observers=self.timeline.observe)
 
         async def append(session: Session, token: str) -> Session:
             await service.append_event(session, _event(token))
@@ -172,7 +177,7 @@ def _text_of(event: Event) -> str:
     return parts[0].text if parts else ""
 
 
-async def _read(service: DatabaseSessionService, url: str, key: _Key) -> Session:
+async def _read(service: DatabaseSessionService, url: str, key: Key) -> Session:
     with _in_one_line(url):
         session = await service.get_session(**key)
     if session is None:

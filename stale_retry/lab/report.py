@@ -2,56 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from .contention import Run
 from .simulation import Simulated
 from .strategies import Strategy
+from .tables import Mark, Paper
+from .turns import Outcome, Turns
 
-COLUMNS = ("strategy", "stored of sent", "lost", "append calls", "reloads", "seconds", "99 % took", "slowest append")
-_TWO_LINES = {
-    "stored of sent": "stored\nof sent",
-    "append calls": "append\ncalls",
-    "reloads": "re-\nloads",
-    "99 % took": "99 %\ntook",
-    "slowest append": "slowest\nappend",
+_STORED, _LOST = Mark("█", "#", "green"), Mark("·", ".", "red")
+_APPENDS = {_STORED: "stored", _LOST: "lost"}
+_MARKS: dict[Outcome, Mark] = {
+    "answered": _STORED,
+    "mixed": Mark("▒", "~", "yellow"),
+    "refused": Mark("x", "x", "red"),
+    "lost": _LOST,
 }
-_NO_LIMIT = 1000
+_TURNS: dict[Outcome, str] = {
+    "answered": "answered",
+    "mixed": "saw another's open question",
+    "refused": "Gemini refuses it",
+    "lost": "lost",
+}
+_APPENDS_WIDTH, _TURNS_WIDTH = 30, 20
 
 
 @contextmanager
-def progress(strategies: Sequence[Strategy], sent: int) -> Generator[Any]:
-    """A bar for each strategy on a terminal, nothing elsewhere. Yields a function to call after each append."""
+def progress(totals: Mapping[Any, int]) -> Generator[Any]:
+    """A bar for each strategy or way on a terminal, nothing elsewhere.
+
+    Yields a function to call with the one that has advanced.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = {strategy: bars.add_task(strategy.title, total=sent, start=False) for strategy in strategies}
+        tasks = {which: bars.add_task(which.title, total=total, start=False) for which, total in totals.items()}
 
-        def advance(strategy: Strategy) -> None:
-            bars.start_task(tasks[strategy])
-            bars.advance(tasks[strategy])
+        def advance(which: Any) -> None:
+            bars.start_task(tasks[which])
+            bars.advance(tasks[which])
 
         yield advance
 
 
-def print_runs(runs: Sequence[Run], caption: str) -> None:
-    """A table where the terminal is wide enough, otherwise one block a strategy."""
-    console = _Console(highlight=False)
-    rows = [_row(run) for run in runs]
-    _print_table(console, COLUMNS, rows, ["red" if run.lost else "green" for run in runs], caption)
+def print_demo(runs: Sequence[Run], appends: str, turns: Sequence[Turns], messages: str, caption: str) -> None:
+    """Both tables, each under a line that says what was done."""
+    paper = Paper()
+    _print_runs(paper, runs, appends)
+    paper.print("\n")
+    _print_turns(paper, turns, messages)
+    paper.print(Text(f"\n{caption}"))
+    for title, text in [
+        *((run.strategy.title, text) for run in runs for text in broken_promises(run)),
+        *((each.way.title, text) for each in turns for text in unanswered(each)),
+    ]:
+        paper.print(Text(f"{title}: {text}", style="bold red"))
+
+
+def _print_runs(paper: Paper, runs: Sequence[Run], caption: str) -> None:
+    paper.print(Text(f"Appends: {caption}\n", style="bold"))
+    rows = [
+        (
+            run.strategy.title,
+            paper.bar([(run.stored, _STORED), (run.lost, _LOST)], _APPENDS_WIDTH),
+            f"{run.lost} of {len(run.sent)}",
+            str(run.append_calls),
+            f"{run.seconds:.1f} s",
+        )
+        for run in runs
+    ]
+    paper.table(("", paper.legend(_APPENDS), "lost", "calls", "took"), rows)
     if not any(run.rejected for run in runs):
-        console.print("Nothing was rejected as stale, so there was nothing to retry.")
-    for run in runs:
-        for text in broken_promises(run):
-            console.print(Text(f"{run.strategy.title}: {text}", style="bold red"))
+        paper.print("\nNothing was rejected as stale, so there was nothing to retry.")
+
+
+def _print_turns(paper: Paper, turns: Sequence[Turns], caption: str) -> None:
+    paper.print(Text(f"Turns: {caption}\n", style="bold"))
+    rows: list[tuple[str | Text, ...]] = [
+        (
+            each.way.title,
+            paper.bar([(each.count(outcome), mark) for outcome, mark in _MARKS.items()], _TURNS_WIDTH),
+            *(str(each.count(outcome)) for outcome in _MARKS),
+            f"{each.seconds:.1f} s",
+        )
+        for each in turns
+    ]
+    paper.table(("", Text(), *_MARKS, "took"), rows)
+    paper.print()
+    paper.print(paper.legend({mark: _TURNS[outcome] for outcome, mark in _MARKS.items()}))
 
 
 def print_simulation(results: Sequence[Simulated], caption: str) -> None:
@@ -59,57 +103,19 @@ def print_simulation(results: Sequence[Simulated], caption: str) -> None:
     by_strategy: dict[Strategy, list[Simulated]] = {}
     for result in results:
         by_strategy.setdefault(result.strategy, []).append(result)
-    cells = [
-        [f"{result.lost:.1%}\n{result.seconds:.1f} s\n{result.slowest:.1f} s" for result in row]
-        for row in by_strategy.values()
+    rows: list[tuple[str | Text, ...]] = [
+        (strategy.title, *map(_simulated, row)) for strategy, row in by_strategy.items()
     ]
-    rows = [(strategy.title, *row) for strategy, row in zip(by_strategy, cells, strict=True)]
-    styles = ["red" if any(result.lost for result in row) else "green" for row in by_strategy.values()]
     writers = [f"{result.writers}\nwriters" for result in next(iter(by_strategy.values()))]
-    _print_table(
-        _Console(highlight=False),
-        ("strategy", *writers),
-        rows,
-        styles,
-        f"appends lost, seconds until the last writer is done, seconds of the slowest append; {caption}",
-    )
+    paper = Paper()
+    paper.table(("strategy", *writers), rows)
+    told = "appends lost, seconds until the last writer is done, seconds of the slowest append"
+    paper.print(Text(f"\n{told}; {caption}"))
 
 
-def _print_table(
-    console: _Console, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str], caption: str
-) -> None:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(_TWO_LINES.get(column, column), justify="right" if number else "left", no_wrap=True)
-    for row, style in zip(rows, styles, strict=True):
-        table.add_row(*row, style=style)
-    if console.measure(table, options=console.options.update(width=_NO_LIMIT)).maximum <= console.width:
-        console.print(table)
-    else:
-        columns = [column.replace("\n", " ") for column in columns]
-        for row in rows:
-            console.print(Text(row[0], style="bold"))
-            for column, value in zip(columns[1:], row[1:], strict=True):
-                console.print(Text(f"  {column}: {value}".replace("\n", ", ")))
-    console.print(Text(caption))
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # left to the command line, which knows the exit code
-
-
-def _row(run: Run) -> tuple[str, ...]:
-    return (
-        run.strategy.title,
-        f"{run.stored} of {len(run.sent)}",
-        str(run.lost),
-        str(run.append_calls),
-        str(run.reloads),
-        f"{run.seconds:.2f}",
-        f"{run.append_of_the_99th_percentile:.2f}",
-        f"{run.slowest_append:.2f}",
-    )
+def _simulated(result: Simulated) -> Text:
+    lines = f"{result.lost:.1%}", f"{result.seconds:.1f} s", f"{result.slowest:.1f} s"
+    return Text("\n".join(lines), style="red" if result.lost else "green")
 
 
 def broken_promises(run: Run) -> list[str]:
@@ -120,6 +126,16 @@ def broken_promises(run: Run) -> list[str]:
         "refused, but stored": run.refused_but_stored,
     }
     return [f"{count} of {len(run.sent)} events were {what}" for what, count in found.items() if count]
+
+
+def unanswered(turns: Turns) -> list[str]:
+    """What no queue may do."""
+    count = len(turns.outcomes) - turns.count("answered")
+    return (
+        [f"{count} of {len(turns.outcomes)} turns were not answered by themselves"]
+        if turns.way.queues and count
+        else []
+    )
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
@@ -137,6 +153,19 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "acknowledged_but_missing": run.acknowledged_but_missing,
         "refused_but_stored": run.refused_but_stored,
         "errors": run.errors,
+    }
+
+
+def turns_as_json(turns: Turns) -> dict[str, Any]:
+    return {
+        "way": turns.way.name,
+        "turns": len(turns.outcomes),
+        **{outcome: turns.count(outcome) for outcome in _MARKS},
+        "requests": turns.seen.requests,
+        "requests_refused": len(turns.seen.refused),
+        "requests_mixed": turns.seen.foreign,
+        "seconds": round(turns.seconds, 4),
+        "errors": turns.errors,
     }
 
 

@@ -30,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
-from adk.conversation import ASKED, Seen, answered, ask, checking_agent, stored_texts
+from adk.conversation import answered, stored_texts
 from google.adk.apps.app import App
 from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, DatabaseSessionService
@@ -38,6 +38,7 @@ from google.adk.version import __version__
 
 from stale_retry.adk import RetryingSessionService
 from stale_retry.adk.turns import QueueingRunner, TurnQueuePlugin
+from stale_retry.lab.conversation import ASKED, Seen, ask, checking_agent
 from stale_retry.turns import SessionBusyError, TurnInterruptedError, TurnQueue
 
 USER = {"app_name": "app", "user_id": "user"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 from stale_retry.__main__ import main
 from stale_retry.lab.database import DatabaseStore
 
-WRITERS, EVENTS = 3, 2
-TINY = ["--writers", str(WRITERS), "--events", str(EVENTS)]
+WRITERS, EVENTS, TURNS = 3, 2, 6
+TINY = ["--writers", str(WRITERS), "--events", str(EVENTS), "--turns", str(TURNS)]
+SMALLEST = ["--writers", "1", "--events", "1", "--turns", "1"]
 INSTALLED_BUT_NOT = "import sys; sys.modules[sys.argv.pop(1)] = None; from stale_retry.__main__ import main; "
 
 
@@ -38,6 +40,11 @@ def by_strategy(result):
     return {entry["strategy"]: entry for entry in result["strategies"]}
 
 
+@pytest.fixture(scope="module")
+def by_way(result):
+    return {entry["way"]: entry for entry in result["ways"]}
+
+
 def test_the_demo_exits_with_zero_and_says_nothing_on_standard_error_where_there_is_no_terminal(done):
     assert (done[0].returncode, done[0].stderr) == (0, "")
 
@@ -45,8 +52,10 @@ def test_the_demo_exits_with_zero_and_says_nothing_on_standard_error_where_there
 def test_json_is_all_there_is_on_standard_output_and_says_what_was_run(result):
     assert result["writers"] == WRITERS
     assert result["events"] == EVENTS
+    assert result["turns"] == TURNS
     assert result["database"] == "sqlite+aiosqlite:///kept.db"
     assert [entry["strategy"] for entry in result["strategies"]] == ["none", "immediate", "classic", "ours"]
+    assert [entry["way"] for entry in result["ways"]] == ["bare", "retrying", "queueing"]
 
 
 def test_every_event_sent_is_either_stored_or_lost(by_strategy):
@@ -89,6 +98,28 @@ def test_no_event_is_stored_twice_and_no_writer_is_told_an_untruth(by_strategy):
         assert entry["stored_twice"] == entry["acknowledged_but_missing"] == entry["refused_but_stored"] == 0
 
 
+def test_every_turn_is_answered_mixed_refused_or_lost(by_way):
+    for entry in by_way.values():
+        assert sum(entry[outcome] for outcome in ("answered", "mixed", "refused", "lost")) == entry["turns"] == TURNS
+
+
+def test_google_adk_alone_loses_turns(by_way):
+    assert by_way["bare"]["lost"] > 0
+    assert by_way["bare"]["errors"] == {"StaleSessionError": by_way["bare"]["lost"]}
+
+
+def test_retried_appends_lose_no_turn_and_mix_them(by_way):
+    assert by_way["retrying"]["lost"] == 0
+    assert by_way["retrying"]["mixed"] + by_way["retrying"]["refused"] > 0
+    assert by_way["retrying"]["requests"] == 2 * TURNS
+
+
+def test_in_the_queue_each_turn_is_answered_by_itself(by_way):
+    entry = by_way["queueing"]
+    assert (entry["answered"], entry["requests"]) == (TURNS, 2 * TURNS)
+    assert (entry["requests_refused"], entry["requests_mixed"], entry["errors"]) == (0, 0, {})
+
+
 def test_the_sessions_made_in_a_database_of_ones_own_are_removed_again(done):
     with sqlite3.connect(done[1] / "kept.db") as database:
         counts = [database.execute(f"SELECT COUNT(*) FROM {table}").fetchone() for table in ("sessions", "events")]
@@ -106,32 +137,45 @@ def test_the_svg_plot_has_a_panel_for_each_strategy(done):
     assert {"rejected attempt", "stored append", "lost append", "wait", "reload"} <= set(root.itertext())
 
 
-def test_the_table_shows_each_strategy_and_fits_the_width_of_80(capsys, monkeypatch, tmp_path):
+def test_the_tables_show_each_strategy_and_way_and_fit_the_width_of_80(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["demo", "--writers", "2", "--events", "1", "--plot", str(tmp_path / "runs.png")]) == 0
+    assert main(["demo", "--writers", "2", "--events", "1", "--turns", "2", "--plot", str(tmp_path / "runs.png")]) == 0
     out, err = capsys.readouterr()
-    rows = [line.split("  ") for line in out.splitlines()]
-    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
-    assert ["no retry", "1 of 2", "1", "2", "0"] in [row[:5] for row in rows]
-    assert ["our defaults", "2 of 2", "0", "2", "1"] in [row[:5] for row in rows]
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in out.splitlines()]
+    assert ["no retry", "█·", "1 of 2", "2"] in [row[:4] for row in rows]
+    assert ["our defaults", "██", "0 of 2", "2"] in [row[:4] for row in rows]
+    assert ["turns queued too", "██", "2", "0", "0", "0"] in [row[:6] for row in rows]
     assert max(len(line) for line in out.splitlines()) <= 80
+    assert "\x1b" not in out
     assert err == ""
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_a_narrow_terminal_gets_a_block_for_each_strategy(capsys, monkeypatch):
+def test_a_narrow_terminal_gets_a_block_for_each_row(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    assert main(["demo", "--writers", "1", "--events", "1"]) == 0
+    assert main(["demo", *SMALLEST]) == 0
     out = capsys.readouterr().out
-    assert "our defaults\n  stored of sent: 1 of 1\n  lost: 0\n" in out
+    assert "our defaults\n  █\n  lost: 0 of 1\n" in out
+    assert "turns queued too\n  █\n  answered: 1\n" in out
     assert "Nothing was rejected as stale" in out.replace("\n", " ")
     assert max(len(line) for line in out.splitlines()) <= 40
+
+
+def test_an_output_that_knows_ascii_only_gets_ascii(tmp_path):
+    command = [sys.executable, "-m", "stale_retry", "demo", *TINY[:4], "--turns", "1"]
+    run = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"##...." in run.stdout
+    assert run.stdout.isascii()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--writers", "0"], "argument --writers: must be a whole number, at least 1, got '0'"),
+        (["--turns", "0"], "argument --turns: must be a whole number, at least 1, got '0'"),
         (["--events", "many"], "argument --events: must be a whole number, at least 1, got 'many'"),
         (["--writer", "2"], "unrecognized arguments: --writer 2"),
         (["--plot", "runs.gif"], "argument --plot: must end in .svg or .png, got 'runs.gif'"),
@@ -165,7 +209,7 @@ def test_an_unreachable_server_is_one_line_without_the_password(capsys):
 
 def test_a_plot_that_cannot_be_written_is_one_line(capsys, tmp_path):
     (tmp_path / "taken.svg").mkdir()
-    assert main(["demo", "--writers", "1", "--events", "1", "--plot", str(tmp_path / "taken.svg")]) == 2
+    assert main(["demo", *SMALLEST, "--plot", str(tmp_path / "taken.svg")]) == 2
     assert capsys.readouterr().err == f"stale-retry: cannot write {tmp_path / 'taken.svg'}: Is a directory\n"
 
 
@@ -191,7 +235,7 @@ def test_an_event_that_is_there_though_its_writer_was_refused_is_told_and_ends_w
         raise ConnectionError("the acknowledgement was lost")
 
     monkeypatch.setattr(DatabaseStore, "_append_event", stored_and_refused)
-    assert main(["demo", "--writers", "1", "--events", "1"]) == 1
+    assert main(["demo", *SMALLEST]) == 1
     assert "no retry: 1 of 1 events were refused, but stored\n" in capsys.readouterr().out
 
 
