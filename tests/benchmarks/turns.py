@@ -48,7 +48,8 @@ Make = Callable[[BaseSessionService, Seen], Runner]
 @contextlib.asynccontextmanager
 async def sqlite() -> AsyncIterator[DatabaseSessionService]:
     with tempfile.TemporaryDirectory() as directory:
-        service = DatabaseSessionService(f"sqlite+aiosqlite:///{directory}/turns.db")
+        # How long one waits for the file's lock is not what is measured.
+        service = DatabaseSessionService(f"sqlite+aiosqlite:///{directory}/turns.db", connect_args={"timeout": 60})
         try:
             yield service
         finally:
