@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 import pytest
 
 from stale_retry.__main__ import main
+from stale_retry.lab import demo, turns
 from stale_retry.lab.database import DatabaseStore
 
 WRITERS, EVENTS, TURNS = 3, 2, 6
@@ -239,6 +241,13 @@ def test_an_event_that_is_there_though_its_writer_was_refused_is_told_and_ends_w
     assert "no retry: 1 of 1 events were refused, but stored\n" in capsys.readouterr().out
 
 
+def test_a_queue_that_does_not_answer_every_turn_is_told_and_ends_with_exit_code_1(capsys, monkeypatch):
+    monkeypatch.setattr(demo, "WAYS", (replace(turns.QUEUEING, runner=turns._bare),))
+    monkeypatch.setattr(turns, "WAYS", demo.WAYS)
+    assert main(["demo", *SMALLEST[:-1], "4"]) == 1
+    assert "of 4 turns were not answered by themselves\n" in capsys.readouterr().out
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     command = [sys.executable, "-m", "stale_retry", "simulate", "--writers", "2", "--seeds", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -258,7 +267,8 @@ def test_an_interrupt_ends_it_cleanly_with_exit_code_130(tmp_path):
     code = """if True:
         import os, signal, sys
         from stale_retry.__main__ import main
-        from stale_retry.lab.database import DatabaseStore
+        from stale_retry.lab import demo, turns
+from stale_retry.lab.database import DatabaseStore
         load = DatabaseStore.load
         def interrupted(self):
             os.kill(os.getpid(), signal.SIGINT)
