@@ -1,4 +1,4 @@
-"""What is shipped: the wheel and the sdist are built, looked into, and the wheel is used from an empty folder."""
+"""What is shipped: the wheel and the sdist are built, looked into, installed and used from an empty folder."""
 
 from __future__ import annotations
 
@@ -45,18 +45,24 @@ def metadata(wheel) -> Message:
     return Parser().parsestr(wheel.read(name).decode())
 
 
+@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
+def installed(request, built, tmp_path_factory):
+    """A folder into which pip has installed the package, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    (file,) = built.glob(request.param)
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--no-compile", "--target", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(file)], cwd=built, check=True)
+    return folder
+
+
 @pytest.fixture
-def run_installed(wheel, tmp_path):
-    """Runs a command on the wheel's own files, from a folder where nothing else of the project can be found."""
-    wheel.extractall(tmp_path / "installed")
-    (tmp_path / "elsewhere").mkdir()
+def run_installed(installed, tmp_path):
+    """Runs a command on what is installed, from an empty folder."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
         command = [sys.executable, *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run
 
@@ -92,16 +98,30 @@ def test_the_core_needs_tenacity_and_anyio_alone(metadata):
     assert any(each.startswith("exceptiongroup") and "python_version < '3.11'" in each for each in required)
 
 
-def test_the_extras_that_the_docs_name_exist(metadata):
-    assert set(metadata.get_all("Provides-Extra")) >= {"adk", "demo", "opentelemetry", "prometheus", "test"}
+def test_the_page_of_the_package_links_to_its_source_issues_changelog_and_docs(metadata):
+    assert {each.partition(",")[0] for each in metadata.get_all("Project-URL")} == {
+        "Changelog",
+        "Documentation",
+        "Issues",
+        "Source",
+    }
 
 
-def test_the_sdist_holds_what_the_tests_need(sdist):
-    assert sdist >= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "stale_retry/py.typed"}
-    assert {str(Path(__file__).relative_to(PROJECT)), "tests/typing/appends.py"} <= sdist
+def test_the_sdist_holds_every_file_that_its_tests_read(sdist):
+    files = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"}
+    for folder in ("stale_retry", "tests", "docs"):
+        kinds = (".md", ".py", ".pyi", ".typed", ".toml", ".json", ".svg", ".css", ".js")
+        found = (file.relative_to(PROJECT) for file in (PROJECT / folder).rglob("*") if file.suffix in kinds)
+        files |= {str(file) for file in found if "_build" not in file.parts}
+    assert files <= sdist
 
 
-def test_the_installed_wheel_retries_an_append(run_installed, tmp_path):
+def test_the_sdist_holds_nothing_that_a_build_or_a_tool_left(sdist):
+    left = ("__pycache__", ".venv", ".tox", "_build", "dist", ".git", ".hypothesis")
+    assert [name for name in sdist if set(left) & set(Path(name).parts)] == []
+
+
+def test_what_is_installed_retries_an_append(run_installed, installed):
     done = run_installed(
         "-c",
         """if True:
@@ -121,20 +141,20 @@ def test_the_installed_wheel_retries_an_append(run_installed, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        str(tmp_path / "installed" / "stale_retry" / "__init__.py"),
+        str(installed / "stale_retry" / "__init__.py"),
         "['event']",
         "['retrying', 'retrying', 'recovered']",
     ]
 
 
-def test_the_core_of_the_installed_wheel_imports_no_extra(run_installed):
+def test_the_core_of_what_is_installed_imports_no_extra(run_installed):
     code = "import sys, stale_retry, stale_retry.testing, stale_retry.__main__; print(*sys.modules)"
     modules = run_installed("-c", code).stdout.split()
     assert "tenacity" in modules
     assert not {"google", "google.adk", "rich", "matplotlib", "sqlalchemy", "opentelemetry"} & set(modules)
 
 
-def test_the_installed_wheel_runs_as_a_command(run_installed):
+def test_what_is_installed_runs_as_a_command(run_installed):
     done = run_installed("-m", "stale_retry", "--version")
     assert (done.returncode, done.stdout) == (0, f"stale-retry {stale_retry.__version__}\n")
 
