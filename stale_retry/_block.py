@@ -165,15 +165,14 @@ class Attempts(Generic[S]):
         finally:
             del failure, error
 
-    @staticmethod
-    def _goes_on(retry: bool, failure: Exception, error: BaseException | None) -> bool:
+    def _goes_on(self, retry: bool, failure: Exception, error: BaseException | None) -> bool:
         try:
-            if not retry and failure is not error:
-                raise failure
-            if retry and failure.__traceback__ is not None:
-                # The block's own frame holds these attempts, and the failure would hold it: a loop that is left here
+            if retry:
+                # The block's own frame holds these attempts, and a failure's frames lead to it: a loop that is left here
                 # would keep its gates until a garbage collection.
-                BaseException.with_traceback(failure, failure.__traceback__.tb_next)
+                self._begin().failures.let_go_of_frames()
+            elif failure is not error:
+                raise failure
             return retry
         finally:
             del failure, error

@@ -48,7 +48,9 @@ class LocalGate:
         return Place(loop, queues, self._key(session))
 
     def __len__(self) -> int:
-        return sum(map(len, self.loops.values()))
+        # Not by iterating: a loop that begins in another thread meanwhile would break it off.
+        loops = (reference() for reference in self.loops.keyrefs())
+        return sum(len(self.loops.get(loop, ())) for loop in loops if loop is not None)
 
     def is_waited_for(self, session: Any) -> bool:
         """Whether anybody waits for a place, in this event loop."""

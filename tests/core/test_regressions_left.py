@@ -50,6 +50,37 @@ async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stor
     assert sum("the event is not stored" in message for message in warned) == rejections
 
 
+async def test_a_loop_that_is_left_frees_its_place_whatever_the_block_had_called(store):
+    gate = local_gate(lambda session: session.id)
+
+    def fail():
+        raise KeyError
+
+    def reject():
+        try:
+            fail()
+        except KeyError as error:
+            raise StaleSessionError from error
+
+    async def breaks_after_the_block():
+        async for attempt in retry_on_stale_session(store.refresh, gate=gate, **SOON).attempts(store.open()):
+            with attempt:
+                try:
+                    fail()
+                except KeyError:
+                    reject()
+            break
+
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning, match="the event is not stored"):
+            await breaks_after_the_block()
+            await anyio.lowlevel.checkpoint()
+        assert len(gate) == 0
+    finally:
+        gc.enable()
+
+
 async def test_a_loop_that_ends_in_an_error_or_is_settled_warns_of_nothing(store, recwarn):
     policy = retry_on_stale_session(store.refresh, max_attempts=2, **SOON)
 
