@@ -168,7 +168,7 @@ class Attempts(Generic[S]):
     def _goes_on(self, retry: bool, failure: Exception, error: BaseException | None) -> bool:
         try:
             if retry:
-                # The block's own frame holds these attempts, and a failure's frames lead to it: a loop that is left here
+                # A failure's frames lead to the block's own frame, which holds these attempts: a loop that is left here
                 # would keep its gates until a garbage collection.
                 self._begin().failures.let_go_of_frames()
             elif failure is not error:

@@ -71,12 +71,15 @@ async def test_a_loop_that_is_left_frees_its_place_whatever_the_block_had_called
                     reject()
             break
 
+    async def warned_and_freed():
+        await breaks_after_the_block()
+        await anyio.lowlevel.checkpoint()
+        return len(gate) == 0
+
     gc.disable()
     try:
         with pytest.warns(ResourceWarning, match="the event is not stored"):
-            await breaks_after_the_block()
-            await anyio.lowlevel.checkpoint()
-        assert len(gate) == 0
+            assert await warned_and_freed()
     finally:
         gc.enable()
 

@@ -162,4 +162,4 @@ def test_turns_of_one_key_never_overlap_across_threads():
 
     in_threads(main)
     assert overlapped == []
-    assert Counter(order) == Counter({number: ROUNDS for number in range(THREADS)})
+    assert Counter(order) == Counter(dict.fromkeys(range(THREADS), ROUNDS))

@@ -14,7 +14,7 @@ MUTANTS = [
         "        queues = self.loops.get(loop)\n",
         "        loop = next(iter(self.loops), loop)\n        queues = self.loops.get(loop)\n",
     ),
-    local("len counts loops", "sum(map(len, self.loops.values()))", "len(self.loops)"),
+    local("len counts loops", "sum(len(self.loops.get(loop, ())) for", "sum(1 for"),
     local("a gate cannot be pickled", "return LocalGate, (self._key,)", "return LocalGate, ()"),
     local("a nested call waits for itself", "        elif queue.hold in _holds.get():", "        elif False:"),
     local("everybody shares the place", "        elif queue.hold in _holds.get():", "        elif True:"),

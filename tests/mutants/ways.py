@@ -165,8 +165,11 @@ MUTANTS = [
     block("who is cancelled in a block keeps his place", "            else:\n                progress.end()\n", ""),
     block(
         "a time limit's end that is not retried is swallowed",
-        "            if not retry and failure is not error:\n                raise failure\n",
+        "            elif failure is not error:\n                raise failure\n",
         "",
+    ),
+    block(
+        "a failure keeps its block", "                self._begin().failures.let_go_of_frames()", "                pass"
     ),
     block(
         "a settled block goes on",
