@@ -150,7 +150,7 @@ def decorate(policy: Any, function: Any, name: str, shape: Shape) -> Any:
     It has `retrying`, the policy, and `retry_with(**changes)`, the same function under a changed one.
     """
     call: Any = with_retries(policy, function, name, shape)
-    if not isinstance(function, functools.partial) and inspect.isroutine(function):  # since 3.14 a partial is both
+    if inspect.isroutine(function) and hasattr(function, "__qualname__"):  # since 3.14 a partial is a routine, without
         functools.update_wrapper(call, function)
     else:
         functools.update_wrapper(call, function, updated=())
