@@ -34,13 +34,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def wide(page):
-    """A page whose wide lines are still to be broken."""
-    wide_still = page.name in ("google-adk.md", "turns.md") and page.parent.name == "how-to"
-    return pytest.param(page, marks=pytest.mark.xfail(strict=False) if wide_still else ())
-
-
-@pytest.mark.parametrize("page", [wide(page) for page in DOCUMENTS], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_code_line_is_wider_than_a_page_shows(page):
     lines = code_lines(page.read_text(encoding="utf-8"), page.is_relative_to(DOCS))
     assert [line for line in lines if len(line) > WIDEST] == []
