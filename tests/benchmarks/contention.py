@@ -118,7 +118,7 @@ async def contend(service: Counting, strategy: Callable[[BaseSessionService], Ap
     await service.create_session(**key)
     append = strategy(service)
     sessions = [await service.get_session(**key) for _ in range(writers)]
-    appended = [[_event(f"{writer}.{n}") for n in range(EVENTS)] for writer in range(writers)]
+    appended = [[new_event(f"{writer}.{n}") for n in range(EVENTS)] for writer in range(writers)]
     service.calls = service.reloads = 0
     service.counts_reloads = True
     slowest = 0.0
@@ -141,7 +141,7 @@ async def contend(service: Counting, strategy: Callable[[BaseSessionService], Ap
     return Result(name, writers, len(stored.events), service.calls, service.reloads, seconds, slowest)
 
 
-def _event(text: str) -> Event:
+def new_event(text: str) -> Event:
     return Event(author="user", invocation_id=text, content=types.Content(role="user", parts=[types.Part(text=text)]))
 
 
