@@ -111,11 +111,13 @@ async def test_what_one_takes_is_his_own(strict):
     """Nobody sees what another does to his session."""
     service = RetryingSessionService(strict)
     sessions = [await load(service) for _ in range(4)]
-    await asyncio.gather(*(service.append_event(each, event("text", state={"a": [1]})) for each in sessions))
+    for _ in range(2):
+        await asyncio.gather(*(service.append_event(each, event("text", state={"a": [1]})) for each in sessions))
     *_, one, other = sorted(sessions, key=lambda session: len(session.events))
-    one.events[0].content.parts[0].text = "changed"
+    for each in one.events:
+        each.content.parts[0].text = "changed"
     one.state["a"].append(2)
-    assert other.events[0].content.parts[0].text == "text"
+    assert set(texts(other)) == {"text"}
     assert other.state["a"] == [1]
     await contend(service, 3, 1)
     assert (await load(strict)).state["a"] == [1]

@@ -9,7 +9,7 @@ from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.adk.sessions.state import State
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stale_retry import is_stale_session_error
@@ -91,6 +91,7 @@ class Conversation:
             stored = (await self.loaded(None)).events[-int(count) :]
             config = GetSessionConfig(after_timestamp=stored[0].timestamp - 0.001) if stored else None
         self.written = set()
+        self.unknowable.clear()
         self.readers = [await self.loaded(config) for _ in range(3)]
 
     async def refresh(self, session, read):
@@ -260,12 +261,36 @@ def all_services():
         yield {**make, "sqlite_database": lambda: DatabaseSessionService("sqlite+aiosqlite:///:memory:")}
 
 
+# An event that was stored last and is not the last one in the history.
+DATED_EARLIER = [("append", 0, 0, {}, 1.0), ("look", 0), ("append_what_is_dated_earlier", 0, 0, {})]
+# What all sessions have is younger in the one that was loaded last than in what is kept.
+LOADED_LATER = [
+    ("append", 0, 0, {}, 1.0),
+    ("look", 0),
+    ("append_elsewhere", 1, {"app:a": 1}, 1.0),
+    ("load", 0, "everything"),
+]
+# What is kept was read for somebody who needed less of it.
+READ_FOR_ANOTHER = [
+    ("append", 0, 1, {}, 1.0),
+    ("append", 1, 0, {}, 61.0),
+    ("append_what_is_dated_earlier", 0, 0, {}),
+    ("append", 0, 1, {}, 1.0),
+    ("append_what_is_dated_earlier", 0, 2, {}),
+    ("append", 0, 1, {}, 1.0),
+    ("look", 0),
+]
+
+
 @pytest.mark.parametrize("name", ["sqlite_service", *["sqlite_database"] * DATABASE_REJECTS_STALE, *FAKED])
 def test_a_session_that_is_brought_up_to_date_without_reading_is_as_one_that_is_read(name):
     spared = []
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(STEPS, max_size=25))
+    @example(DATED_EARLIER)
+    @example(LOADED_LATER)
+    @example(READ_FOR_ANOTHER)
     def holds(steps):
         with all_services() as make:
             spared.append(asyncio.run(play(make[name], steps)))
