@@ -267,8 +267,7 @@ def test_an_interrupt_ends_it_cleanly_with_exit_code_130(tmp_path):
     code = """if True:
         import os, signal, sys
         from stale_retry.__main__ import main
-        from stale_retry.lab import demo, turns
-from stale_retry.lab.database import DatabaseStore
+        from stale_retry.lab.database import DatabaseStore
         load = DatabaseStore.load
         def interrupted(self):
             os.kill(os.getpid(), signal.SIGINT)
