@@ -18,6 +18,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig
 from ._kept import Kept, kept_sessions
 from ._memory import TICK, Mark, Memory, memory_of
 from ._releases import session_not_found, version_of
+from ._whole_calls import whole_call
 
 RefreshMode = Literal["incremental", "full"]
 
@@ -122,9 +123,10 @@ def _is_summarised(date: float, events: Iterable[Event]) -> bool:
 
 
 async def _get(service: BaseSessionService, session: Session, config: GetSessionConfig | None) -> Session | None:
-    return await service.get_session(
+    reading = service.get_session(
         app_name=session.app_name, user_id=session.user_id, session_id=session.id, config=config
     )
+    return await whole_call(service, reading)
 
 
 def reader(

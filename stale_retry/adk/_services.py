@@ -11,7 +11,6 @@ _NEVER_REJECTING = (
     "google.adk.sessions.in_memory_session_service",
     "google.adk.sessions.vertex_ai_session_service",
     "google.adk.integrations.redis._redis_session_service",
-    "google.adk_community.sessions.redis_session_service",
 )
 
 

@@ -17,6 +17,7 @@ from ._memory import remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
 from ._services import never_rejects
+from ._whole_calls import whole_call
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
 
@@ -145,9 +146,10 @@ class RetryingSessionService(BaseSessionService):
         **options: Any,
     ) -> Session:
         """Create a session; options beyond google-adk's, such as Agent Engine's `ttl`, are the wrapped service's."""
-        session = await self.service.create_session(
+        creating = self.service.create_session(
             app_name=app_name, user_id=user_id, state=state, session_id=session_id, **options
         )
+        session = await whole_call(self.service, creating)
         remember_loaded(session, None)
         return session
 
@@ -162,9 +164,10 @@ class RetryingSessionService(BaseSessionService):
         **options: Any,
     ) -> Session | None:
         """Load a session."""
-        session = await self.service.get_session(
+        loading = self.service.get_session(
             app_name=app_name, user_id=user_id, session_id=session_id, config=config, **options
         )
+        session = await whole_call(self.service, loading)
         if session is not None:
             remember_loaded(session, config)
         return session
@@ -212,7 +215,7 @@ class RetryingSessionService(BaseSessionService):
 
 
 async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
-    return await service.append_event(session=session, event=event)
+    return await whole_call(service, service.append_event(session=session, event=event))
 
 
 # Whatever google-adk's base class has, in this release or a later one, is the wrapped service's.

@@ -15,7 +15,6 @@ NEVER_REJECTING = [
     "google.adk.sessions.in_memory_session_service.InMemorySessionService",
     "google.adk.sessions.vertex_ai_session_service.VertexAiSessionService",
     "google.adk.integrations.redis.RedisSessionService",
-    "google.adk_community.sessions.redis_session_service.RedisSessionService",
 ]
 
 

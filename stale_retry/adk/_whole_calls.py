@@ -1,0 +1,34 @@
+"""Calls that are finished though their caller is cancelled, where one that is cut off leaves its database locked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+from google.adk.sessions import BaseSessionService
+
+R = TypeVar("R")
+
+
+async def whole_call(service: BaseSessionService, call: Coroutine[Any, Any, R]) -> R:
+    """Await the call. On a SQLite file a cancellation comes out when it is done, and not before.
+
+    The connection would be given back in the middle of its transaction, and the file stay locked for everybody.
+    """
+    engine = getattr(service, "db_engine", None)
+    if engine is None or engine.dialect.name != "sqlite":
+        return await call
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):  # a cancelled scope cancels again and again
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen, and of no interest beside the cancellation
+        raise
