@@ -14,6 +14,7 @@ from .. import StaleSessionRetrying, is_stale_session_error, local_gate
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
 from ._attempt import whole
+from ._memory import memory_of
 from ._reading import RefreshMode, reader
 from ._reconcile import Reconcile, first_of
 from ._releases import rewinds_to
@@ -129,6 +130,9 @@ def retry_on_stale_session(
 
 
 def _key(session: Session) -> tuple[str, str, str]:
+    memory_of(
+        session
+    )  # what is guessed of one that was loaded elsewhere holds for now, not for when its place has come
     return session.app_name, session.user_id, session.id
 
 

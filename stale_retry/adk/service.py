@@ -13,7 +13,7 @@ from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
-from ._memory import remember_loaded
+from ._memory import memory_of, remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
 from ._services import never_rejects
@@ -133,6 +133,7 @@ class RetryingSessionService(BaseSessionService):
                 `SessionNotFoundError` when the session is gone or was made anew; `InterleavedTurnError` as
                 `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
+        memory_of(session)  # at first sight, and not when its place at a gate of the user's has come
         return await self._append(self.service, session, event)
 
     @_as_of_the_service
