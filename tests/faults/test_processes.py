@@ -38,7 +38,7 @@ async def test_several_processes_on_one_sqlite_file_lose_nothing_and_store_nothi
 async def test_database_session_service_loses_state_of_several_processes_on_a_sqlite_file_in_silence(bench):
     """What no retry can see: the store accepts both of two conflicting appends. The documented engine is the cure."""
     for _ in range(ROUNDS):
-        report = await bench.run("retrying", bench.on_sqlite("sqlite"), processes=2, writers=3, events=4)
+        report = await bench.run("retrying", bench.on_sqlite("sqlite"), processes=4, writers=1, events=8)
         assert report.every_event_is_stored_once
         if report.wrong_state - {"last"}:
             return
