@@ -12,6 +12,9 @@ from google.adk.sessions import BaseSessionService
 
 R = TypeVar("R")
 
+PATIENCE = 10.0
+"""Seconds for which a cancelled call may go on: twice as long as SQLite waits for a lock, unless told otherwise."""
+
 
 async def whole_call(service: BaseSessionService, call: Coroutine[Any, Any, R]) -> R:
     """Await the call. On a SQLite file a cancellation comes out when it is done, and not before.
@@ -26,9 +29,17 @@ async def whole_call(service: BaseSessionService, call: Coroutine[Any, Any, R]) 
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):  # a cancelled scope cancels again and again
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
+            await _end_of(task, PATIENCE)
+            task.cancel()
+            await _end_of(task, None)
         if not task.cancelled():
             task.exception()  # seen, and of no interest beside the cancellation
         raise
+
+
+async def _end_of(task: asyncio.Future[Any], seconds: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    until = None if seconds is None else loop.time() + seconds
+    while not task.done() and (until is None or loop.time() < until):
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task], timeout=None if until is None else until - loop.time())

@@ -98,3 +98,24 @@ async def test_a_call_that_fails_after_its_caller_was_cancelled_is_not_complaine
     await asyncio.sleep(0)
     assert caplog.records == []
     await service.db_engine.dispose()
+
+
+async def test_a_call_that_hangs_is_cancelled_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr("stale_retry.adk._whole_calls.PATIENCE", 0.01)
+    service, hangs, ended = wrapped(tmp_path), asyncio.Event(), []
+
+    async def get_session(**which):
+        hangs.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(which)
+
+    service.service.get_session = get_session
+    task = asyncio.create_task(service.get_session(**KEY))
+    await hangs.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(ended) == 1
+    await service.db_engine.dispose()

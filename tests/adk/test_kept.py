@@ -88,7 +88,8 @@ async def test_once_storage_was_otherwise_it_is_read_until_it_is_not(strict):
     assert len(readings) <= 3 + 5  # theirs, and one for each that is stale or distrusts what is kept
 
 
-async def test_who_is_cancelled_while_he_reads_harms_nobody(sqlite_database):
+async def test_who_is_cancelled_while_he_reads_harms_nobody(sqlite_database, monkeypatch):
+    monkeypatch.setattr("stale_retry.adk._whole_calls.PATIENCE", 0.01)
     service = RetryingSessionService(sqlite_database)
     sessions = [await load(service) for _ in range(4)]
     get_session, reading = sqlite_database.get_session, asyncio.Event()
