@@ -1,10 +1,17 @@
 """What several suites share: a real PostgreSQL server, one for the whole run."""
 
+import gc
 import itertools
 import tempfile
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_finish():
+    """Many tests collect garbage: what is imported by now lives for ever and need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -375,7 +375,7 @@ async def test_behind_a_shared_gate_each_contender_needs_one_reload_only(store):
 
 
 @on_both
-async def test_ten_thousand_different_sessions_leave_no_entry_behind(store):
+async def test_a_thousand_different_sessions_leave_no_entry_behind(store):
     gate = local_gate(by_id)
     policy = retry_on_stale_session(store.refresh, gate=gate, **SOON)
     most = 0
@@ -391,11 +391,11 @@ async def test_ten_thousand_different_sessions_leave_no_entry_behind(store):
         await policy.call(append, session, number)
 
     async with anyio.create_task_group() as tasks:
-        for number in range(10_000):
+        for number in range(1000):
             tasks.start_soon(writer, number)
     assert most > 0
     assert len(gate) == 0
-    assert all(store.events(str(number)) == [number] for number in range(10_000))
+    assert all(store.events(str(number)) == [number] for number in range(1000))
 
 
 @on_both

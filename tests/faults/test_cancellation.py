@@ -137,8 +137,12 @@ async def test_cancelled_at_any_step_nothing_is_half_done(wrapped, is_stale, can
         if not cancelled:
             assert event.id in stored
             break
-    assert (True, False) in outcomes, "no step was early enough"
-    assert step > 3
+    engine = getattr(wrapped.service, "db_engine", None)
+    if engine is not None and engine.dialect.name == "sqlite" and not is_stale:
+        assert outcomes == {(True, True), (False, True)}, "what has begun is finished"
+    else:
+        assert (True, False) in outcomes, "no step was early enough"
+        assert step > 3
 
 
 @pytest.mark.asyncio
