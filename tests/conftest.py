@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 
-def pytest_collection_finish():
-    """Many tests collect garbage: what is imported by now lives for ever and need not be looked at each time."""
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_old_is_not_looked_at_again():
+    """Many tests collect garbage: what is imported, or left by other tests, need not be looked at each time."""
     gc.collect()
     gc.freeze()
 

@@ -14,6 +14,8 @@ from google.adk.sessions import DatabaseSessionService
 
 from .app import KEY, load
 
+pytestmark = pytest.mark.servers
+
 TIMEOUT = 1.5
 """Seconds that a killed process's lease lasts here."""
 

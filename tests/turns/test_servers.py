@@ -16,6 +16,8 @@ from stale_retry.turns import SessionBusyError, TurnLostError, TurnQueue, postgr
 
 from .holder import open_lease
 
+pytestmark = pytest.mark.servers
+
 TIMEOUT = 1.5
 """Seconds that a killed process's lease lasts here."""
 
