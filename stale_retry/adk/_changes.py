@@ -7,6 +7,7 @@ import functools
 from google.adk.events import Event
 from google.adk.sessions import Session
 
+from ._kept import own_copy
 from ._memory import memory_of
 from ._reading import Reading
 from .state_conflicts import StateChanges
@@ -32,7 +33,7 @@ class Changes:
         events = reading.stored.events
         self.own = None if event is None else next((other for other in events if other.id == event.id), None)
         self._lacked = [
-            other.model_copy(deep=True) if reading.is_shared else other
+            own_copy(other) if reading.is_shared else other
             for other in events
             if other.id not in self._held
             and (other is self.own or (other.id not in memory.ids and other.timestamp >= memory.floor))
