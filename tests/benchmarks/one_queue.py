@@ -33,8 +33,8 @@ from stale_retry.gates.postgres import postgres_gate
 from stale_retry.gates.redis import redis_gate
 
 SIZES = ((20, 5), (100, 1), (10, 20))
-PROCESSES, WRITERS, EVENTS = 8, 10, 3
-GATES = ("local", "postgres", "redis")
+CROWDS = ((2, 1, 20), (4, 1, 20), (4, 5, 5), (8, 10, 3))
+GATES = ("none", "local", "postgres", "redis")
 
 
 class Run:
@@ -130,49 +130,55 @@ def gates(kind: str, url: str) -> Any:
         from redis.asyncio import Redis
 
         return [local_gate(key_of), redis_gate(Redis.from_url(url), key_of)]
-    return local_gate(key_of)
+    return local_gate(key_of) if kind == "local" else None
 
 
-async def work(url: str, session: str, kind: str, gate_url: str) -> None:
+async def work(url: str, session: str, kind: str, gate_url: str, writers: str, events: str) -> None:
     """One process of several."""
     service = Counting(url)
-    run = Run(service, RetryingSessionService(service, gate=gates(kind, gate_url)), {**APP, "session_id": session})
+    wrapped = RetryingSessionService(service, gate=gates(kind, gate_url), deadline=300)
+    run = Run(service, wrapped, {**APP, "session_id": session})
 
     async def until_all_are_ready() -> None:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
 
-    seconds = await run.play(WRITERS, EVENTS, until_all_are_ready)
+    seconds = await run.play(int(writers), int(events), until_all_are_ready)
     print(json.dumps([service.calls, service.reloads, seconds, len(run.given_up)]))
     await service.db_engine.dispose()
 
 
 async def several_processes(service: Counting, url: str, redis_url: str, rounds: int) -> None:
-    total = PROCESSES * WRITERS * EVENTS
-    print(f"\n{PROCESSES} processes x {WRITERS} x {EVENTS}\n")
-    print("| gates | calls per event | readings per event | seconds |\n|---|---|---|---|")
-    for kind in GATES:
-        rows = []
-        for _ in range(rounds):
-            session = (await new_session(service))["session_id"]
-            command = [sys.executable, __file__, "--work", url, session, kind, redis_url if kind == "redis" else url]
-            crew = [
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                for _ in range(PROCESSES)
-            ]
-            for one in crew:
-                one.stdout.readline()
-            for one in crew:
-                one.stdin.write("go\n")
-                one.stdin.flush()
-            each = [json.loads((await asyncio.to_thread(one.communicate))[0]) for one in crew]
-            stored = await service.get_session(**APP, session_id=session)
-            assert len(stored.events) == total
-            rows.append(
-                (sum(one[0] for one in each) / total, sum(one[1] for one in each) / total, max(one[2] for one in each))
-            )
-        calls, readings, seconds = map(statistics.median, zip(*rows, strict=True))
-        print(f"| {kind} | {calls:.2f} | {readings:.2f} | {seconds:.2f} |", flush=True)
+    print("\n| processes x writers x events | gate | calls per event | readings per event | seconds |")
+    print("|---|---|---|---|---|")
+    for processes, writers, events in CROWDS:
+        for kind in GATES:
+            gate_url = redis_url if kind == "redis" else url
+            rows = [await crew(service, url, kind, gate_url, processes, writers, events) for _ in range(rounds)]
+            calls, readings, seconds = map(statistics.median, zip(*rows, strict=True))
+            crowd = f"{processes} x {writers} x {events}"
+            print(f"| {crowd} | {kind} | {calls:.2f} | {readings:.2f} | {seconds:.2f} |", flush=True)
+
+
+async def crew(
+    service: Counting, url: str, kind: str, gate_url: str, processes: int, writers: int, events: int
+) -> tuple[float, float, float]:
+    """Calls and readings for each event, and the seconds of the slowest process."""
+    total = processes * writers * events
+    session = (await new_session(service))["session_id"]
+    command = [sys.executable, __file__, "--work", url, session, kind, gate_url, str(writers), str(events)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.stdout.readline()
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    each = [json.loads((await asyncio.to_thread(worker.communicate))[0]) for worker in workers]
+    stored = await service.get_session(**APP, session_id=session)
+    assert len(stored.events) == total
+    return sum(one[0] for one in each) / total, sum(one[1] for one in each) / total, max(one[2] for one in each)
 
 
 async def main(kinds: list[str], rounds: int, only: str) -> None:
@@ -201,7 +207,7 @@ if __name__ == "__main__":
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["one", "uncontended", "processes"], default="")
-    parser.add_argument("--work", nargs=4, metavar=("URL", "SESSION", "GATE", "GATE_URL"), help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
     logging.disable()
     if given.work:
