@@ -505,6 +505,26 @@ async def test_a_call_that_ends_drops_no_place(store, gate, way, ending):
     assert len(gate) == 0
 
 
+@on_both
+async def test_it_tells_whether_anybody_waits_for_a_session(store, gate):
+    told, let_go = [], anyio.Event()
+
+    async def hold():
+        async with gate(store.open()):
+            await let_go.wait()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            told.append(gate.is_waited_for(store.open()))
+            tasks.start_soon(hold)
+            await anyio.wait_all_tasks_blocked()
+        told.append(gate.is_waited_for(store.open()))
+        assert not gate.is_waited_for(store.open("other"))
+        let_go.set()
+    assert told == [False, False, True]
+    assert not gate.is_waited_for(store.open())
+
+
 class TestWhatIsDropped:
     """A place that nobody holds any longer is free, whoever forgot it."""
 
