@@ -85,7 +85,9 @@ class Writer:
         if window is None:
             return 0.0
         if window.after_timestamp is not None:
-            return min(window.after_timestamp, self.session.last_update_time + 1e-6)
+            # Some releases date a session by the clock on the wall and not by its last event.
+            dates = [self.session.last_update_time, *(event.timestamp for event in self.session.events)]
+            return min(window.after_timestamp, max(dates) + 1e-6)
         return self.session.events[0].timestamp if len(self.session.events) == window.num_recent_events else 0.0
 
 
