@@ -11,7 +11,7 @@ from stale_retry.adk import RetryingSessionService, refresh_session
 
 from .app import KEY, event, ids, load
 from .releases import DATABASE_REJECTS_STALE, HAS_CLOCK
-from .test_order import Machine, clock, kinds, texts_of
+from .test_order import Machine, clock, kinds, of_one_turn, texts_of
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -35,17 +35,6 @@ async def connect(new_postgresql_database):
 
         await service().create_session(**KEY)
         yield service
-
-
-def of_one_turn(order):
-    return [
-        f"order {order}",
-        f"call pay {order}",
-        f"response pay {order}",
-        f"call check {order}",
-        f"response check {order}",
-        f"done {order}",
-    ]
 
 
 @pytest.mark.parametrize("seconds", APART)

@@ -180,15 +180,19 @@ async def test_no_turns_events_change_places_no_tool_is_called_twice_and_none_is
     for machine, order in orders:
         turns = {other.invocation_id for other in stored if f"order {order}" in texts_of(other)}
         (invocation,) = turns
-        assert list(kinds(other for other in stored if other.invocation_id == invocation)) == [
-            f"order {order}",
-            f"call pay {order}",
-            f"response pay {order}",
-            f"call check {order}",
-            f"response check {order}",
-            f"done {order}",
-        ]
+        assert list(kinds(other for other in stored if other.invocation_id == invocation)) == of_one_turn(order)
         assert sorted(done for done in machine.done if order in done) == [f"check {order}", f"pay {order}"]
+
+
+def of_one_turn(order):
+    return [
+        f"order {order}",
+        f"call pay {order}",
+        f"response pay {order}",
+        f"call check {order}",
+        f"response check {order}",
+        f"done {order}",
+    ]
 
 
 def texts_of(other):
