@@ -170,3 +170,18 @@ async def test_an_event_loop_that_is_over_is_freed(tmp_path):
     loop = await asyncio.to_thread(asyncio.run, contend_in_a_loop_that_ends(service))
     gc.collect()
     assert loop() is None
+
+
+async def test_of_a_session_that_was_made_anew_meanwhile_nothing_kept_makes_a_success(strict):
+    """Who waited is behind by what is kept, and that is of the conversation which is gone."""
+    service = RetryingSessionService(strict, deadline=10)
+    await contend(service, 3, 2)
+    late = [await load(service) for _ in range(3)]
+    await strict.delete_session(**KEY)
+    await strict.create_session(**KEY)
+    with no_waiting():
+        outcomes = await asyncio.gather(
+            *(service.append_event(each, event("late")) for each in late), return_exceptions=True
+        )
+    assert all(isinstance(outcome, ValueError) for outcome in outcomes)
+    assert (await load(strict)).events == []
