@@ -18,7 +18,8 @@ from ._failures import Failures
 from ._giving_up import cause_of, gave_up_since, give_up
 from ._hold import Hold
 from ._policy import Policy
-from ._tasks import cancellations, current_loop, turned_a_cancellation
+from ._cancelled import cancellations, turned_a_cancellation
+from ._loops import current_loop
 from ._telling import tell
 from .conflict import Settled
 from .errors import StaleSessionError, StaleSessionRetryError

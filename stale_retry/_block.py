@@ -14,7 +14,7 @@ from ._attempts import Progress
 from ._between import leave_gates, prepare
 from ._call import Call
 from ._policy import Policy
-from ._tasks import current_task
+from ._loops import current_task
 from .conflict import Settled
 
 S = TypeVar("S")
@@ -134,12 +134,12 @@ class Attempts(Generic[S]):
         if self._progress is None:
             session = self._call.session
             places = [gate(session) for gate in self._policy.local_gates]
-            self._task = current_task()
+            self._task = id(current_task())
             self._progress = Progress(self._policy, self._name, self._call, entered=self._entered, places=places)
         return self._progress
 
     def _refuse_other_task(self) -> None:
-        if self._task != current_task():
+        if self._task != id(current_task()):
             raise RuntimeError("attempts(...) serves one task: call it again in the other")
 
     def _made(self, progress: Progress, error: BaseException | None) -> Exception | None:

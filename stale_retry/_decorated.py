@@ -14,7 +14,7 @@ from ._attempts import Progress
 from ._between import leave_gates, prepare
 from ._call import Call, WrongCall, name_of
 from ._policy import Policy
-from ._tasks import cancellations
+from ._cancelled import cancellations
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]

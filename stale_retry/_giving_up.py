@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 
 from ._chain import being_handled, chain, note
 from ._failures import Failures
-from ._tasks import current_task
+from ._loops import current_task
 from .errors import InDoubtError, StaleSessionRetryError
 from .events import Reason
 
@@ -73,7 +73,7 @@ def give_up(
 
 
 def _reraise(error: Exception, facts: str) -> NoReturn:
-    BaseException.__setattr__(error, _GAVE_UP, (current_task(), time.monotonic()))
+    BaseException.__setattr__(error, _GAVE_UP, (id(current_task()), time.monotonic()))
     note(error, facts)
     context = error.__context__
     try:
@@ -99,4 +99,4 @@ def gave_up_since(began: float, error: BaseException, *, in_a_child: bool = Fals
     if isinstance(error, (StaleSessionRetryError, InDoubtError)):
         return True
     task, at = getattr(error, _GAVE_UP, (None, -math.inf))
-    return bool(at >= began) and (in_a_child or task == current_task())
+    return bool(at >= began) and (in_a_child or task == id(current_task()))

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import anyio
 
-from ._tasks import current_loop, run_in, spawn
+from ._loops import current_loop, run_in, spawn
 
 logger = logging.getLogger("stale_retry")
 

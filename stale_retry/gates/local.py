@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import anyio
 
-from .._tasks import current_loop, run_in
+from .._loops import current_loop, run_in
 
 
 def local_gate(key: Callable[[Any], Hashable]) -> LocalGate:
