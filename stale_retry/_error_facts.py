@@ -138,6 +138,11 @@ def sqlstate_of(error: Any) -> str | None:
     return state if type(state) is str else None
 
 
+def postgres_message_of(error: Any) -> str:
+    """What PostgreSQL said; pg8000 has it among other things in `args`."""
+    return str(look(first(error.args), "M") or error)
+
+
 def sqlstate_class_of(error: Any) -> str | None:
     state = sqlstate_of(error)
     return state and state[:2]

@@ -139,7 +139,7 @@ def _is_rejection(error: Any) -> bool:
         or (bool(aws) and aws <= facts.AWS_CONFLICTS)
         or _is_mongodb_conflict(error)
         or facts.look(error, "sqlite_errorcode") == _SQLITE_BUSY_SNAPSHOT
-        or (facts.sqlstate_of(error) == "P0001" and bool(_MESSAGE_DB.match(str(error))))
+        or (facts.sqlstate_of(error) == "P0001" and bool(_MESSAGE_DB.match(facts.postgres_message_of(error))))
     )
 
 

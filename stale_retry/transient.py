@@ -73,7 +73,7 @@ _TRANSIENT: facts.Names = {
     "SessionExpiredError": ("kazoo",),
     "StaleConnectionError": ("nats",),
     "Timeout": ("requests",),
-    "TimeoutError": ("coredis", "redis", "sqlalchemy", "valkey"),  # SQLAlchemy's: no connection was left in the pool
+    "TimeoutError": ("redis", "sqlalchemy", "valkey"),  # SQLAlchemy's: no connection was left in the pool
     "TimeoutException": ("httpx", "httpx2"),
     "TransientError": ("neo4j",),
     "TryAgainError": ("coredis", "redis", "valkey"),
@@ -170,7 +170,6 @@ _MONGODB_LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult"
 _TRANSIENT_WORDS: tuple[tuple[facts.Names, str], ...] = (
     ({"InterfaceError": ("asyncpg",)}, "connection is closed"),
     ({"InterfaceError": ("psycopg2",)}, "already closed"),
-    ({"MySQLError": ("pymysql", "asyncmy", "MySQLdb"), "Error": ("mysql", "mariadb")}, "read-only option"),  # 1290
     ({"WatchError": ("redis", "valkey")}, "while watching"),  # the connection was lost; EXEC may have been carried out
 )
 
@@ -264,6 +263,7 @@ def _is_transient(error: Any) -> bool:
         or (bool(aws & _AWS_CODES) and aws <= _AWS_CODES | facts.AWS_CONFLICTS)
         or any(facts.has_mongodb_label(error, label) for label in _MONGODB_LABELS)
         or _is_locked_sqlite(error)
+        or _is_read_only_mysql(error)
         or _is_lost_psycopg(error)
         or any(facts.is_named(error, names) and words in str(error) for names, words in _TRANSIENT_WORDS)
     )
@@ -287,6 +287,11 @@ def _is_locked_sqlite(error: Any) -> bool:
     if code is None:
         return "is locked" in str(error)
     return code & _PRIMARY_RESULT in (_SQLITE_BUSY, _SQLITE_LOCKED)
+
+
+def _is_read_only_mysql(error: Any) -> bool:
+    """A server that became a replica. Other options prevent other statements, for good."""
+    return facts.mysql_code_of(error) == 1290 and "read-only option" in str(error)
 
 
 def _is_lost_psycopg(error: Any) -> bool:
@@ -336,6 +341,7 @@ def _proves_that_nothing_ran(error: Any) -> bool:
         or (bool(aws) and aws <= _AWS_THROTTLED | facts.AWS_CONFLICTS)
         or facts.has_mongodb_label(error, "TransientTransactionError")
         or _is_locked_sqlite(error)
+        or _is_read_only_mysql(error)
         or (_is_lost_psycopg(error) and bool(_COULD_NOT_CONNECT.match(str(error))))
     )
 

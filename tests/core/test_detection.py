@@ -342,6 +342,9 @@ CONFLICTS = {
         "Wrong expected version: 3 (Stream: chat-1, Stream Version: 4)",
         sqlstate="P0001",
     ),
+    "message-db, pg8000": lookalike(
+        "pg8000.exceptions.Error", {"C": "P0001", "M": "Wrong expected version: -1 (Stream: chat-1, Stream Version: 0)"}
+    ),
     "Tortoise": lookalike(
         "tortoise.exceptions.BaseORMException", lookalike("pymysql.err.MySQLError", 1213, "Deadlock")
     ),

@@ -39,7 +39,7 @@ TRANSIENT_CLASSES = """
     asyncio.exceptions.IncompleteReadError asyncpg.exceptions._base.InternalClientError
     cassandra.OperationTimedOut cassandra.Unavailable cassandra.WriteTimeout cassandra.cluster.NoHostAvailable
     coredis.exceptions.ClusterDownError coredis.exceptions.ConnectionError coredis.exceptions.ReadOnlyError
-    coredis.exceptions.TimeoutError coredis.exceptions.TryAgainError
+    coredis.exceptions.TryAgainError
     couchbase.exceptions.AmbiguousTimeoutException couchbase.exceptions.UnAmbiguousTimeoutException
     elastic_transport.ConnectionError elastic_transport.ConnectionTimeout
     google.api_core.exceptions.RetryError http.client.IncompleteRead
@@ -396,6 +396,7 @@ NOTHING_RAN = {
     "psycopg, no host": lookalike("psycopg.OperationalError", "failed to resolve host 'db': Name or service not known"),
     "psycopg, no time to connect": lookalike("psycopg.errors.ConnectionTimeout"),
     "MySQL, full": lookalike("pymysql.err.MySQLError", 1040, "Too many connections"),
+    "MySQL, a replica": TRANSIENT["MySQL, a replica"],
     "MySQL, refused": lookalike("pymysql.err.MySQLError", 2003, "Can't connect to MySQL server"),
     "MySQL, waited for a lock": lookalike("pymysql.err.MySQLError", 1205, "Lock wait timeout exceeded"),
     "HTTP 429": http(429),
@@ -430,6 +431,11 @@ IN_DOUBT = {
     "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
     "HTTP 503": http(503),
     "HTTP 429 to a client that sends again": named("openai.RateLimitError", "openai.APIError", status_code=429),
+    "elasticsearch, refused": raised_from(
+        named("elastic_transport.ConnectionError", "elastic_transport.TransportError"), ConnectionRefusedError()
+    ),
+    "OpenSearch, too often": named("opensearchpy.TransportError", "opensearchpy.OpenSearchException", status_code=429),
+    "Kubernetes, too often": lookalike("kubernetes.client.exceptions.ApiException", status=429),
     "httpx, no answer": named("httpx.ReadTimeout", "httpx.TimeoutException"),
     "aiohttp, refused": raised_from(
         named("aiohttp.ClientConnectorError", "aiohttp.client_exceptions.ClientConnectionError"),
