@@ -178,3 +178,13 @@ class retry_if_transient(retry_if_exception):
 
     def __init__(self) -> None:
         super().__init__(is_transient_error)
+
+
+def proves_nothing_ran(error: BaseException) -> bool:
+    return isinstance(error, ConnectionRefusedError)
+
+
+def leaves_doubt(error: BaseException) -> bool:
+    from .detection import is_conflict_error
+
+    return is_transient_error(error) and not is_conflict_error(error) and not proves_nothing_ran(error)
