@@ -30,7 +30,7 @@ from .conflict import Conflict, Settled
 from .detection import is_conflict_error
 from .errors import StaleSessionError
 from .events import Kind, Reason, RetryEvent
-from .transient import leaves_doubt, proves_nothing_ran
+from .transient import is_transient_error, leaves_doubt
 
 
 async def next_attempt(run: Run) -> bool:
@@ -390,7 +390,8 @@ class Run:
                 self._take(error, in_doubt=not self.policy.knows_conflicts_only and leaves_doubt(error))
                 return "retry"
             if self.policy.in_doubt is not None and self._accepts(self.policy.in_doubt):
-                self._take(error, in_doubt=not (is_conflict_error(error) or proves_nothing_ran(error)))
+                is_known = is_transient_error(error) or is_conflict_error(error)
+                self._take(error, in_doubt=leaves_doubt(error) or not is_known)
                 return "retry"
             if self.failures.in_doubt and self.looks:
                 return "look"
