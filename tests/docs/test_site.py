@@ -1,0 +1,35 @@
+"""What the build adds to the pages: signatures as they are written, and one text of everything."""
+
+import inspect
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from stale_retry import StaleSessionRetrying, TransactionRetrying, exponential
+
+DOCS = Path(__file__).parents[2] / "docs"
+as_written = runpy.run_path(str(DOCS / "_ext" / "signatures.py"))["as_written"]
+
+
+@pytest.mark.parametrize("policy", [StaleSessionRetrying, TransactionRetrying])
+def test_the_reference_shows_each_option_with_its_default(policy):
+    shown, returned = as_written("class", "", policy, {}, None, None)
+    assert returned is None
+    assert re.findall(r"(\w+): ", shown) == [name for name in inspect.signature(policy).parameters if name != "self"]
+    assert "backoff: Wait=exponential(0.05, max=2.0)" in shown
+    assert "max_attempts: int | None=None" in shown
+
+
+def test_other_signatures_are_left_to_sphinx():
+    assert as_written("function", "", exponential, {}, None, None) is None
+    assert as_written("attribute", "", 1, {}, None, None) is None
+
+
+def test_the_text_of_everything_has_no_directive_left():
+    one_page = runpy.run_path(str(DOCS / "_ext" / "one_page.py"))
+    text = one_page["DIRECTIVE"].sub("", (DOCS / "index.md").read_text(encoding="utf-8"))
+    text = one_page["PICTURE"].sub(r"Picture: \1", text)
+    assert "Picture: Alice" in text
+    assert "{" not in re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
