@@ -15,7 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stale_retry.lab import simulation
+import simulation
+
 from stale_retry.lab.contention import Run, contend
 from stale_retry.lab.database import DatabaseStore, async_url
 from stale_retry.lab.demo import STRATEGIES
@@ -40,10 +41,10 @@ async def _raced(url: str, writers: int, events: int) -> list[Run]:
 
 def _run(run: Run) -> dict[str, Any]:
     kinds: dict[str, list[list[float]]] = {}
-    queues = run.strategy.integrated  # elsewhere nobody waits for a place, only for the event loop
+    queues = run.strategy.integrated  # the others have no queue: their writers wait for the event loop
     for writer, marks in run.marks.items():
         for mark in marks:
-            if mark.kind == "place" and not queues:
+            if mark.kind == "queue" and not queues:
                 continue
             kinds.setdefault(mark.kind, []).append([writer, round(mark.start, 3), round(mark.end, 3)])
     return {
