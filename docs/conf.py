@@ -30,7 +30,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinxext.opengraph",
-    "one_page",
+    "llms",
     "signatures",
 ]
 exclude_patterns = ["_build"]
@@ -45,7 +45,6 @@ html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_js_files = ["phone.js"]
-html_extra_path = ["llms.txt"]
 html_theme_options = {
     "source_repository": REPOSITORY,
     "source_branch": "main",

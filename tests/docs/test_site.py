@@ -1,4 +1,4 @@
-"""What the build adds to the pages: signatures as they are written, and one text of everything."""
+"""The build adds to the pages: signatures as they are written, and one text of everything."""
 
 import inspect
 import re
@@ -28,8 +28,8 @@ def test_other_signatures_are_left_to_sphinx():
 
 
 def test_the_text_of_everything_has_no_directive_left():
-    one_page = runpy.run_path(str(DOCS / "_ext" / "one_page.py"))
-    text = one_page["DIRECTIVE"].sub("", (DOCS / "index.md").read_text(encoding="utf-8"))
-    text = one_page["PICTURE"].sub(r"Picture: \1", text)
+    llms = runpy.run_path(str(DOCS / "_ext" / "llms.py"))
+    text = llms["DIRECTIVE"].sub("", (DOCS / "index.md").read_text(encoding="utf-8"))
+    text = llms["PICTURE"].sub(r"Picture: \1", text)
     assert "Picture: Alice" in text
     assert "{" not in re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Writes `llms-full.txt` next to the pages: all of the documentation as one text, in the order of the sidebar."""
+"""Writes two texts next to the pages: `llms.txt`, which lists them, and `llms-full.txt`, which holds all of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.builders.text import TextBuilder
 from sphinx.environment import BuildEnvironment
@@ -16,9 +18,23 @@ DIRECTIVE = re.compile(r"^(```+|:::+)\{(?:toctree|container)\}.*?^\1$\n?|^---\n.
 
 
 def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:
+    """The page and those below it, in the order of the sidebar."""
     yield page
     for each in env.toctree_includes.get(page, []):
         yield from in_order(env, each)
+
+
+def listed(app: Sphinx) -> Iterator[str]:
+    """A heading for each group of the sidebar, and a line for each page: title, address and first sentence."""
+    for group in app.env.get_doctree(app.config.root_doc).findall(addnodes.toctree):
+        pages = [page for each in group["includefiles"] for page in in_order(app.env, each)]
+        if pages:
+            yield f"\n## {group['caption']}\n"
+        for page in pages:
+            title = app.env.titles[page].astext()
+            first = next((each.astext() for each in app.env.get_doctree(page).findall(nodes.paragraph)), "")
+            sentence = re.split(r"(?<=[.!?])\s", " ".join(first.split()))[0].rstrip(":")
+            yield f"- [{title}]({app.config.html_baseurl}{page}.html){sentence and ': '}{sentence}"
 
 
 def text_of(app: Sphinx, page: str) -> str:
@@ -39,6 +55,8 @@ def write(app: Sphinx, error: Exception | None) -> None:
     """Called when the pages are written."""
     if error is not None or app.builder.format != "html":
         return
+    about = Path(app.srcdir, "llms.txt").read_text(encoding="utf-8")
+    Path(app.outdir, "llms.txt").write_text("\n".join([about.rstrip(), *listed(app)]) + "\n", encoding="utf-8")
     texts = [text_of(app, page).strip() for page in in_order(app.env, app.config.root_doc)]
     Path(app.outdir, "llms-full.txt").write_text("\n\n\n".join(texts) + "\n", encoding="utf-8")
 
