@@ -120,8 +120,8 @@ def test_every_example_runs(path, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_fragment_is_python(path):
-    for _, text in blocks(path, "py"):
-        compile(text, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for line, text in blocks(path, "py"):
+        compile("\n" * line + text, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @EACH_DOCUMENT
