@@ -10,8 +10,6 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from signatures import OPTION_TYPES
-
 from stale_retry import __version__  # the source next to this folder, whatever is installed
 
 SITE = "https://stale-retry.readthedocs.io/en/latest/"
@@ -91,7 +89,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"AsyncEngine|BaseSessionService|FastAPI|Redis|timedelta|dict\[str"),
     # What a signature shows and nobody has to know: type variables, protocols of clients, what a function returns.
     (r"py:.*", r"stale_retry\.(.*\.)?(_.*|[A-Z]|LocalGate|SQLAlchemyEngine|AsyncpgPool|PsycopgPool|RedisClient)"),
-    (r"py:.*", "|".join(OPTION_TYPES)),  # listed in reference/typing.md
+    (r"py:.*", "Gate"),
     (r"py:.*", r"F|Interleaving|Options|OptionsButRefresh|RefreshMode|StateConflicts|TransactionOptions"),
 ]
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-OPTION_TYPES = ("ConflictHook", "Gate", "Jitter", "Key", "Observer", "On", "Refresh", "Seconds", "Stop", "Wait")
-QUALIFIED = {"Callable": "collections.abc", "Iterable": "collections.abc", "Sequence": "collections.abc"}
+OPTION_TYPES = ("ConflictHook", "Jitter", "Key", "Observer", "On", "Refresh", "Seconds", "Stop", "Wait")
+QUALIFIED = dict.fromkeys(OPTION_TYPES, "stale_retry.typing")
+QUALIFIED |= dict.fromkeys(("Callable", "Hashable", "Iterable", "Mapping", "Sequence"), "collections.abc")
 
 
 def as_written(what: str, name: str, found: Any, options: Any, signature: str | None, returned: str | None) -> Any:
@@ -36,10 +37,16 @@ def as_written(what: str, name: str, found: Any, options: Any, signature: str | 
         return None
     if inspect.isclass(found):
         del arguments.args[0]
+    for each in every:
+        if each.annotation:
+            words = re.sub(r"\b[A-Z]\w+", lambda found: _qualified(found[0]), ast.unparse(each.annotation))
+            each.annotation = ast.parse(words, mode="eval").body
     text = ast.unparse(arguments)
-    for word, module in QUALIFIED.items():
-        text = re.sub(rf"\b{word}\b", f"{module}.{word}", text)
     return f"({text})", None if inspect.isclass(found) else returned
+
+
+def _qualified(name: str) -> str:
+    return f"{QUALIFIED[name]}.{name}" if name in QUALIFIED else name
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
