@@ -10,10 +10,11 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from source import REPOSITORY, linkcode_resolve  # noqa: F401  # called by sphinx.ext.linkcode
+
 from stale_retry import __version__  # the source next to this folder, whatever is installed
 
 SITE = "https://stale-retry.readthedocs.io/en/latest/"
-REPOSITORY = "https://github.com/stale-retry/stale-retry"
 
 project = "stale-retry"
 author = "the stale-retry developers"
@@ -24,8 +25,8 @@ extensions = [
     "notfound.extension",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
+    "sphinx.ext.linkcode",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinxext.opengraph",
     "llms",
@@ -61,7 +62,6 @@ ogp_social_cards = {"enable": False}  # one card for all pages, in _static
 ogp_custom_meta_tags = ['<meta name="twitter:card" content="summary_large_image">']
 
 copybutton_exclude = ".linenos, .gp, .go"  # prompts and output are not copied
-notfound_urls_prefix = "/en/latest/"
 notfound_context = {
     "title": "Page not found",
     "body": "<h1>Page not found</h1><p>Search for it on the left, or start from the "

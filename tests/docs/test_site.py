@@ -11,6 +11,7 @@ from stale_retry import StaleSessionRetrying, TransactionRetrying, exponential
 
 DOCS = Path(__file__).parents[2] / "docs"
 as_written = runpy.run_path(str(DOCS / "_ext" / "signatures.py"))["as_written"]
+source = runpy.run_path(str(DOCS / "_ext" / "source.py"))
 
 
 @pytest.mark.parametrize("policy", [StaleSessionRetrying, TransactionRetrying])
@@ -35,3 +36,18 @@ def test_the_text_of_everything_has_no_directive_left():
     text = llms["PICTURE"].sub(r"Picture: \1", text)
     assert "Picture: Alice" in text
     assert "{" not in re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "text"),
+    [
+        ("stale_retry", "retry_on_stale_session", "retry_on_stale_session ="),
+        ("stale_retry", "StaleSessionRetrying.call", "def call("),
+        ("stale_retry.adk", "retry_on_stale_session", "def retry_on_stale_session("),
+        ("stale_retry.turns", "TurnQueue", "class TurnQueue"),
+    ],
+)
+def test_a_name_of_the_reference_links_to_its_line(module, name, text):
+    link = source["linkcode_resolve"]("py", {"module": module, "fullname": name})
+    file, _, line = link.partition("/blob/main/")[2].partition("#L")
+    assert text in (DOCS.parent / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
