@@ -21,15 +21,20 @@ def code_lines(text, docs):
             yield from block[2].splitlines()
 
 
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^(```+).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def headings(page):
     """The anchors of a page, as the site makes them."""
-    texts = re.findall(r"^#{1,3} (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    texts = re.findall(r"^#{1,3} (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
 
 
 def links(page):
     """(link, file, anchor) of each link in the document that leads into the documentation."""
-    text = re.sub(r"^(```+).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = prose(page)
     for link in [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(rf"{SITE}[^\s)\"]+", text)]:
         address, _, anchor = link.partition("#")
         if link.startswith(SITE):
