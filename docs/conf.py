@@ -88,8 +88,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(google|opentelemetry|prometheus_client)\..*"),
     (r"py:.*", r"AsyncEngine|BaseSessionService|FastAPI|Redis|timedelta|dict\[str"),
     # What a signature shows and nobody has to know: type variables, protocols of clients, what a function returns.
-    (r"py:.*", r"stale_retry\.(.*\.)?(_.*|[A-Z]|LocalGate|SQLAlchemyEngine|AsyncpgPool|PsycopgPool|RedisClient)"),
-    (r"py:.*", "Gate"),
+    (r"py:.*", r"stale_retry\.(.*\.)?(_.*|[A-Z]|SQLAlchemyEngine|AsyncpgPool|PsycopgPool|RedisClient)"),
     (r"py:.*", r"F|Interleaving|Options|OptionsButRefresh|RefreshMode|StateConflicts|TransactionOptions"),
 ]
 

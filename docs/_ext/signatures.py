@@ -1,55 +1,101 @@
-"""Signatures of the policies as they are written: every option with its type's name and its default.
+"""Signatures of the policies: every option with the name of its type and its default.
 
-autodoc would show what the names stand for, unions of ten lines, and `<function full_jitter>` for a default.
+The policies take `**options` and declare them in `OPTIONS`, so autodoc has nothing to show.
 """
 
 from __future__ import annotations
 
 import ast
-import inspect
+import functools
 import re
-import textwrap
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
-OPTION_TYPES = ("ConflictHook", "Jitter", "Key", "Observer", "On", "Refresh", "Seconds", "Stop", "Wait")
-QUALIFIED = dict.fromkeys(OPTION_TYPES, "stale_retry.typing")
+PACKAGE = Path(__file__).parents[2] / "stale_retry"
+QUALIFIED = dict.fromkeys(
+    [
+        "ConflictHook",
+        "FindStored",
+        "Jitter",
+        "Key",
+        "Observer",
+        "On",
+        "Refresh",
+        "Seconds",
+        "Stop",
+        "TransactionKey",
+        "Wait",
+    ],
+    "stale_retry.typing",
+)
 QUALIFIED |= dict.fromkeys(("Callable", "Hashable", "Iterable", "Mapping", "Sequence"), "collections.abc")
 
 
-def as_written(what: str, name: str, found: Any, options: Any, signature: str | None, returned: str | None) -> Any:
+def options_of(policy: Any) -> dict[str, tuple[str, str | None]]:
+    """(type, default) of each option, as written in the source; None for no default."""
+    typed = _types()
+    names = policy.OPTIONS
+    types = {**typed["_CommonOptions"], **typed["OptionsButRefresh"], **typed["Options"]}
+    if "session" not in names:
+        types |= typed["TransactionOptions"]
+    return {name: (types[name], None if name == "refresh" else _defaults()[name]) for name in names}
+
+
+@functools.cache
+def _types() -> dict[str, dict[str, str]]:
+    classes = [node for node in _parsed("_types").body if isinstance(node, ast.ClassDef)]
+    return {
+        each.name: {
+            node.target.id: ast.unparse(node.annotation)
+            for node in each.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        for each in classes
+    }
+
+
+@functools.cache
+def _defaults() -> dict[str, str]:
+    (declared,) = [
+        node.value
+        for node in _parsed("_policy").body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == "ALL"
+    ]
+    found: dict[str, str] = {}
+    for name, option in zip(declared.keys, declared.values, strict=True):
+        if isinstance(name, ast.Constant) and isinstance(option, ast.Call):
+            default = option.args[0]
+            # Options that take one function or several are normalised to a tuple; users write None for the default.
+            found[name.value] = "None" if isinstance(default, ast.Tuple) else ast.unparse(default)
+    return found
+
+
+def _parsed(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def signature_of(policy: Any) -> str:
+    shown = [
+        f"{name}: {_qualified(kind)}" + (f" = {default}" if default is not None else "")
+        for name, (kind, default) in options_of(policy).items()
+    ]
+    required = [each for each in shown if " = " not in each]
+    return f"({', '.join([*required, '*', *[each for each in shown if ' = ' in each]])})"
+
+
+def _qualified(kind: str) -> str:
+    return re.sub(r"\b\w+", lambda word: f"{QUALIFIED[word[0]]}.{word[0]}" if word[0] in QUALIFIED else word[0], kind)
+
+
+def as_declared(app: Sphinx, what: str, name: str, found: Any, *rest: Any) -> tuple[str, None] | None:
     """Called by autodoc with each signature; None leaves it as it is."""
-    function: Callable[..., Any] = found.__init__ if inspect.isclass(found) else found
-    if what not in ("class", "function"):
-        return None
-    try:
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body
-    except (OSError, TypeError):  # it has no source: a dataclass' `__init__`, a builtin
-        return None
-    if not isinstance(definition, ast.FunctionDef):
-        return None
-    arguments = definition.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    words = {word for each in every if each.annotation for word in re.findall(r"\w+", ast.unparse(each.annotation))}
-    if len(words & {*OPTION_TYPES}) < 3:
-        return None
-    if inspect.isclass(found):
-        del arguments.args[0]
-    for each in every:
-        if each.annotation:
-            words = re.sub(r"\b[A-Z]\w+", lambda found: _qualified(found[0]), ast.unparse(each.annotation))
-            each.annotation = ast.parse(words, mode="eval").body
-    text = ast.unparse(arguments)
-    return f"({text})", None if inspect.isclass(found) else returned
-
-
-def _qualified(name: str) -> str:
-    return f"{QUALIFIED[name]}.{name}" if name in QUALIFIED else name
+    is_policy = name in ("stale_retry.retry_on_stale_session", "stale_retry.retry_transaction")
+    return (signature_of(found), None) if is_policy else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("autodoc-process-signature", lambda app, *signature: as_written(*signature))
+    app.connect("autodoc-process-signature", as_declared)
     return {"parallel_read_safe": True}

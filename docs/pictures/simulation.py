@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from stale_retry import additive_jitter, constant, local_gate, retry_on_stale_session
+from stale_retry import additive_jitter, constant, retry_on_stale_session
 from stale_retry.lab.contention import Append, Run, Strategy, Timeline, contend
 from stale_retry.lab.demo import CLASSIC, IMMEDIATE, NONE, OURS
 from stale_retry.testing import VersionedSession, VersionedStore
@@ -22,7 +22,7 @@ CLIENT_GO = Strategy(
     {"backoff": constant(0.01), "jitter": additive_jitter(0.001), "max_attempts": 5, "deadline": 90},
 )
 ADDITIVE = Strategy("additive", "ours, jitter added", {"jitter": additive_jitter(1.0)})
-QUEUE = Strategy("queue", "ours, in a queue", {"gate": local_gate(lambda session: session.id)})
+QUEUE = Strategy("queue", "ours, in a queue", {"key": lambda session: session.id})
 
 STRATEGIES = (NONE, IMMEDIATE, CLIENT_GO, CLASSIC, ADDITIVE, OURS, QUEUE)
 
