@@ -14,23 +14,10 @@ from typing import Any
 from sphinx.application import Sphinx
 
 PACKAGE = Path(__file__).parents[2] / "stale_retry"
-QUALIFIED = dict.fromkeys(
-    [
-        "ConflictHook",
-        "FindStored",
-        "Jitter",
-        "Key",
-        "Observer",
-        "On",
-        "Refresh",
-        "Seconds",
-        "Stop",
-        "TransactionKey",
-        "Wait",
-    ],
-    "stale_retry.typing",
+OPTION_TYPES = re.compile(
+    r"\b(?:ConflictHook|FindStored|Jitter|Key|Observer|On|Refresh|Seconds|Stop|TransactionKey|Wait)\b"
 )
-QUALIFIED |= dict.fromkeys(("Callable", "Hashable", "Iterable", "Mapping", "Sequence"), "collections.abc")
+COLLECTIONS = re.compile(r"\b(?:Callable|Hashable|Iterable|Mapping|Sequence)\b")
 
 
 def options_of(policy: Any) -> dict[str, tuple[str, str | None]]:
@@ -86,7 +73,7 @@ def signature_of(policy: Any) -> str:
 
 
 def _qualified(kind: str) -> str:
-    return re.sub(r"\b\w+", lambda word: f"{QUALIFIED[word[0]]}.{word[0]}" if word[0] in QUALIFIED else word[0], kind)
+    return OPTION_TYPES.sub(r"stale_retry.typing.\g<0>", COLLECTIONS.sub(r"collections.abc.\g<0>", kind))
 
 
 def as_declared(app: Sphinx, what: str, name: str, found: Any, *rest: Any) -> tuple[str, None] | None:

@@ -18,13 +18,13 @@ from typing import Any
 import simulation
 
 from stale_retry.lab.contention import Run, contend
-from stale_retry.lab.database import DatabaseStore, async_url
-from stale_retry.lab.demo import STRATEGIES
 
 MEASURED = Path(__file__).parent / "measured"
 
 
 def race(writers: int = 10, events: int = 3) -> dict[str, Any]:
+    from stale_retry.lab.database import async_url  # needs google-adk, which the simulation does not
+
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         runs = asyncio.run(_raced(async_url(f"sqlite:///{Path(folder, 'race.db')}"), writers, events))
     about = f"google-adk {version('google-adk')} on a new SQLite file"
@@ -32,6 +32,9 @@ def race(writers: int = 10, events: int = 3) -> dict[str, Any]:
 
 
 async def _raced(url: str, writers: int, events: int) -> list[Run]:
+    from stale_retry.lab.database import DatabaseStore
+    from stale_retry.lab.demo import STRATEGIES
+
     runs: list[Run] = []
     for strategy in STRATEGIES:
         async with DatabaseStore(url) as store:

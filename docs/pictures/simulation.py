@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from stale_retry import additive_jitter, constant, retry_on_stale_session
-from stale_retry.lab.contention import Append, Run, Strategy, Timeline, contend
-from stale_retry.lab.demo import CLASSIC, IMMEDIATE, NONE, OURS
+from stale_retry.lab.contention import CLASSIC, IMMEDIATE, NONE, OURS, Append, Run, Strategy, Timeline, contend
 from stale_retry.testing import VersionedSession, VersionedStore
 
 # client-go's retry.DefaultRetry: 5 steps of 10 ms, factor 1, jitter 0.1, which it adds.

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import anyio
 
 from .._types import OptionsButRefresh
+from ..backoff import CLASSIC_SCHEDULE, constant
 from ..detection import is_stale_session_error
 from ..events import RetryEvent
 
@@ -37,6 +38,14 @@ class Strategy:
     title: str
     options: OptionsButRefresh | None = None
     integrated: bool = False
+
+
+NONE = Strategy("none", "no retry")
+IMMEDIATE = Strategy(
+    "immediate", "3 immediate retries", {"backoff": constant(0), "jitter": None, "max_attempts": 4, "deadline": 90}
+)
+CLASSIC = Strategy("classic", "classic schedule", cast("OptionsButRefresh", CLASSIC_SCHEDULE))
+OURS = Strategy("ours", "our defaults", {}, integrated=True)
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,10 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
-from .._types import OptionsButRefresh
-from ..backoff import CLASSIC_SCHEDULE, constant
-from .contention import Run, Strategy, contend
+from .contention import CLASSIC, IMMEDIATE, NONE, OURS, Run, Strategy, contend
 from .database import DatabaseStore, async_url
 from .turns import WAYS, Turns, Way, converse
-
-NONE = Strategy("none", "no retry")
-IMMEDIATE = Strategy(
-    "immediate", "3 immediate retries", {"backoff": constant(0), "jitter": None, "max_attempts": 4, "deadline": 90}
-)
-CLASSIC = Strategy("classic", "classic schedule", cast("OptionsButRefresh", CLASSIC_SCHEDULE))
-OURS = Strategy("ours", "our defaults", {}, integrated=True)
 
 STRATEGIES = (NONE, IMMEDIATE, CLASSIC, OURS)
 

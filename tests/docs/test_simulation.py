@@ -9,8 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from stale_retry.lab.contention import Run, Strategy, contend
-from stale_retry.lab.demo import CLASSIC, IMMEDIATE, OURS
+from stale_retry.lab.contention import CLASSIC, IMMEDIATE, OURS, Run, Strategy, contend
 
 sys.path.append(str(Path(__file__).parents[2] / "docs" / "pictures"))
 from simulation import QUEUE, DistantStore, VirtualTimeLoop, simulate

@@ -5,8 +5,7 @@ from __future__ import annotations
 import anyio
 
 from stale_retry import StaleSessionError
-from stale_retry.lab.contention import Run, Timeline, contend
-from stale_retry.lab.demo import NONE
+from stale_retry.lab.contention import NONE, Run, Timeline, contend
 from stale_retry.lab.report import broken_promises, run_as_json
 
 
