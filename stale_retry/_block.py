@@ -12,7 +12,7 @@ from ._call import Call
 from ._limit import time_limit
 from ._loops import current_task
 from ._policy import Policy
-from ._retry import Run, look_again, next_attempt
+from ._retry import Run, is_stored, next_attempt
 from .conflict import Settled
 
 S = TypeVar("S")
@@ -78,7 +78,8 @@ class Attempts(Generic[S]):
         unresolved, self._unresolved = self._unresolved, None
         try:
             if unresolved is not None:
-                await look_again(run, unresolved)
+                if not await is_stored(run, unresolved):
+                    raise unresolved
                 raise StopAsyncIteration
         finally:
             del unresolved

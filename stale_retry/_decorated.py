@@ -12,7 +12,7 @@ from ._call import Call, WrongCall
 from ._checks import name_of
 from ._limit import time_limit
 from ._policy import Policy
-from ._retry import Run, look_again, next_attempt
+from ._retry import Run, judge, next_attempt
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -44,7 +44,10 @@ def _at_once(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> 
             return await (function(*args, **kwargs) if kwargs else function(*args))
         except Exception as error:
             run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1)
-            if await _ends(run, error):
+            verdict = await judge(run, error)
+            if verdict == "raise":
+                raise
+            if verdict == "stored":
                 return _settled(run)
         return await _go_on(run)
 
@@ -71,7 +74,10 @@ def _in_the_queue(policy: Policy, function: AsyncFunction, name: str, shape: Any
             result = await function(*args, **kwargs)
         except Exception as error:
             run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1, slot=slot)
-            if await _ends(run, error):
+            verdict = await judge(run, error)
+            if verdict == "raise":
+                raise
+            if verdict == "stored":
                 return _settled(run)
         except BaseException:
             slot.release()
@@ -109,7 +115,10 @@ async def _go_on(run: Run) -> Any:
             if limit.is_over:
                 raise run.timed_out()
         except Exception as error:
-            if await _ends(run, error):
+            verdict = await judge(run, error)
+            if verdict == "raise":
+                raise
+            if verdict == "stored":
                 return _settled(run)
         except BaseException:
             run.end()
@@ -121,18 +130,6 @@ async def _go_on(run: Run) -> Any:
                 return result
             del result
     return _settled(run)
-
-
-async def _ends(run: Run, error: Exception) -> bool:
-    """Whether the event turned out to be stored, so that the call ends; False to retry.
-
-    Raises:
-        Exception: the error, if it is neither.
-    """
-    verdict = run.judge(error)
-    if verdict == "raise":
-        raise error
-    return verdict == "look" and await look_again(run, error)
 
 
 def _settled(run: Run) -> Any:

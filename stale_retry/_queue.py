@@ -197,7 +197,7 @@ class KeyedQueues:
         if of() is not loop:
             found = self._by_loop.get(loop)
             queues = self._by_loop.setdefault(loop, Queues()) if found is None else found
-            self._latest = weakref.ref(loop), queues
+            self._latest = weakref.ref(loop, partial(_forget, weakref.ref(self))), queues
         return Slot(loop, queues, key)
 
     def __len__(self) -> int:
@@ -406,6 +406,12 @@ def _check(queues: Queues[SlotQueue], key: Hashable) -> None:
     if queue.is_waited_for:
         earliest = min(waiter._until for waiters in (queue.waiters, queue.returning) for waiter in waiters)
         queue.watch(loop, min(queue.patience_ends(time), earliest), partial(_check, queues, key))
+
+
+def _forget(queues: weakref.ref[KeyedQueues], _: object) -> None:
+    found = queues()
+    if found is not None:
+        found._latest = (_nothing, Queues())
 
 
 def _nothing() -> None:

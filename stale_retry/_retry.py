@@ -67,8 +67,11 @@ async def _first(run: Run) -> bool:
         return True
     run.clock.queued += await slot.wait(run.clock.queue_until())
     if run.refreshes_early and slot.is_behind(run.call.session):
-        with time_limit(run.clock.refresh_early_until()):
+        args, kwargs = run.call.args, run.call.kwargs
+        with time_limit(run.clock.refresh_early_until()) as limit:
             await _refresh_early(run)
+        if limit.is_over:  # not on a fresh session that the hooks have not seen
+            run.call.args, run.call.kwargs = args, kwargs
     return run.settled is None
 
 
@@ -168,11 +171,17 @@ async def _reload(run: Run) -> bool:
     return True
 
 
-async def look_again(run: Run, error: Exception) -> bool:
-    """Whether the event is stored already, after an error that is not retried but followed an attempt in doubt.
+async def judge(run: Run, error: Exception) -> Literal["retry", "stored", "raise"]:
+    """What an attempt's error means, after a look into the store where that takes one."""
+    verdict = run.judge(error)
+    if verdict != "look":
+        return verdict
+    return "stored" if await is_stored(run, error) else "raise"
 
-    Raises:
-        Exception: the error, if it is not.
+
+async def is_stored(run: Run, error: Exception) -> bool:
+    """Whether the event is stored, after an error that is not retried but followed an attempt in doubt. It ends the
+    call either way.
     """
     try:
         with time_limit(run.clock.deadline + GRACE):
@@ -184,13 +193,12 @@ async def look_again(run: Run, error: Exception) -> bool:
                 if run.was_cancelled(raised):
                     raise
         run.leave_with(error)
-        raise error
     except BaseException as raised:
-        if raised is not error:
-            run.abandon(raised)
+        run.abandon(raised)
         raise
     finally:
         del error
+    return False
 
 
 async def _refresh_early(run: Run) -> None:

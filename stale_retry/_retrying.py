@@ -107,12 +107,13 @@ class StaleSessionRetrying(Policy):
                 TypeError: it is a plain function or a generator, or `refresh` or `find_stored` does not fit it.
                 ValueError: it has no parameter that `session` names.
             """
-            if args or kwargs or not callable(append):
+            is_wrapped = isinstance(append, (staticmethod, classmethod))
+            if args or kwargs or not (is_wrapped or callable(append)):
                 raise TypeError(
                     "retry_on_stale_session was used as a bare decorator; "
                     "give it the refresh hook: @retry_on_stale_session(refresh)"
                 )
-            if isinstance(append, (staticmethod, classmethod)):
+            if is_wrapped:
                 return type(append)(self(append.__func__))
             return decorate(self, append, self.name or name_of(append), CallShape(append, self))
 
