@@ -16,7 +16,7 @@ from .backoff import (
     linear,
     proportional_jitter,
 )
-from .conflict import Conflict
+from .conflict import Conflict, Settled
 from .detection import (
     grpc_status,
     http_status,
@@ -37,7 +37,6 @@ from .errors import (
     StaleSessionRetryError,
 )
 from .events import RetryEvent
-from .gates.local import local_gate
 from .transient import is_transient_error, retry_if_transient
 
 __version__ = "0.1.0"
@@ -51,6 +50,7 @@ __all__ = [
     "RetryEvent",
     "SessionGoneError",
     "SessionRefreshError",
+    "Settled",
     "StaleSessionError",
     "StaleSessionRetryError",
     "StaleSessionRetrying",
@@ -67,7 +67,6 @@ __all__ = [
     "is_transient_error",
     "limits",
     "linear",
-    "local_gate",
     "proportional_jitter",
     "retry_if_conflict",
     "retry_if_stale_session",
