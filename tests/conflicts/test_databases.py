@@ -1,7 +1,7 @@
 """What databases say, through each driver, when an append lost its race, broke a constraint or lost its connection."""
 
 import contextlib
-import sys
+import sqlite3
 
 import pytest
 import pytest_asyncio
@@ -308,8 +308,6 @@ def test_sqlalchemy_s_version_column_is_a_conflict(orm):
 @pytest.fixture
 def sqlite(tmp_path):
     """Two connections to one file, each of which waits for nobody."""
-    import sqlite3
-
     pair = [sqlite3.connect(tmp_path / "file", isolation_level=None, timeout=0) for _ in range(2)]
     pair[0].execute("PRAGMA journal_mode = WAL")
     pair[0].execute("CREATE TABLE events (id PRIMARY KEY, stream, version, UNIQUE (stream, version))")
@@ -318,14 +316,14 @@ def sqlite(tmp_path):
         one.close()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="before Python 3.11 an error of sqlite3 has no code")
 def test_a_snapshot_that_is_too_old_to_write_is_a_conflict_in_sqlite(sqlite):
     one, other = sqlite
     one.execute("BEGIN")
     one.execute("SELECT * FROM events").fetchall()
     other.execute("INSERT INTO events VALUES (1, 'a', 1)")
-    with pytest.raises(Exception, match="database is locked") as caught:
+    with pytest.raises(sqlite3.OperationalError) as caught:
         one.execute("INSERT INTO events VALUES (2, 'a', 1)")
+    assert caught.value.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT
     assert is_conflict_error(caught.value)
     assert not leaves_doubt(caught.value)
 
@@ -333,11 +331,27 @@ def test_a_snapshot_that_is_too_old_to_write_is_a_conflict_in_sqlite(sqlite):
 def test_a_file_that_another_writes_is_transient_in_sqlite_and_stored_nothing(sqlite):
     one, other = sqlite
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Exception, match="database is locked") as caught:
+    with pytest.raises(sqlite3.OperationalError) as caught:
         one.execute("INSERT INTO events VALUES (2, 'a', 1)")
+    assert caught.value.sqlite_errorcode == sqlite3.SQLITE_BUSY
     assert is_transient_error(caught.value)
     assert not leaves_doubt(caught.value)
     assert not is_conflict_error(caught.value)
+
+
+def test_a_table_that_another_connection_of_the_cache_reads_is_transient_in_sqlite_and_stored_nothing():
+    one, other = (
+        sqlite3.connect("file:shared?mode=memory&cache=shared", uri=True, isolation_level=None) for _ in range(2)
+    )
+    with contextlib.closing(one), contextlib.closing(other):
+        one.execute("CREATE TABLE events (id)")
+        one.execute("BEGIN IMMEDIATE")
+        one.execute("INSERT INTO events VALUES (1)")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute("SELECT * FROM events")
+    assert caught.value.sqlite_errorcode & 0xFF == sqlite3.SQLITE_LOCKED
+    assert is_transient_error(caught.value)
+    assert not leaves_doubt(caught.value)
 
 
 def test_sqlite_s_columns_may_be_named_in_any_order_and_an_index_by_its_name(sqlite):

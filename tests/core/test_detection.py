@@ -492,6 +492,11 @@ class TestConflicts:
     def test_are_not_mistaken(self, error):
         assert not is_conflict_error(NEAR_MISSES[error])
 
+    @pytest.mark.parametrize("code", [1205, 3960, 41302, 41305, 41325])
+    def test_are_recognised_by_the_number_of_sql_server_through_each_driver(self, code):
+        for error in (pyodbc("42000", f"Aborted. ({code}) (SQLExecDirectW)"), pytds(code), pymssql(code)):
+            assert is_conflict_error(error)
+
     @pytest.mark.parametrize("release", WORDS)
     def test_are_all_that_is_stale_as_well(self, release):
         assert is_conflict_error(ValueError(WORDS[release]))

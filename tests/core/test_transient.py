@@ -282,6 +282,23 @@ def test_a_mysql_code_that_may_not_come_again_is_transient(code):
     assert is_transient_error(lookalike("mysql.connector.errors.Error", errno=code))
 
 
+ORACLE_CODES = "ORA-03113 ORA-03114 ORA-03135 ORA-12541 DPY-4011 DPY-4024 DPY-6000 DPY-6001 DPY-6005"
+NO_CONNECTION_TO_ORACLE = "ORA-12541 DPY-6000 DPY-6001 DPY-6005"
+
+
+@pytest.mark.parametrize("code", ORACLE_CODES.split())
+def test_an_oracle_code_that_may_not_come_again_is_transient_and_proves_something_if_no_connection_was_made(code):
+    error = lookalike("oracledb.exceptions.Error", SimpleNamespace(full_code=code))
+    assert is_transient_error(error)
+    assert leaves_doubt(error) is (code not in NO_CONNECTION_TO_ORACLE.split())
+
+
+@pytest.mark.parametrize("status", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_a_grpc_status_that_may_not_come_again_is_transient_and_leaves_doubt(status):
+    assert is_transient_error(grpc(status))
+    assert leaves_doubt(grpc(status))
+
+
 @pytest.mark.parametrize("code", TRANSIENT_AWS_CODES.split())
 def test_an_aws_code_that_may_not_come_again_is_transient(code):
     assert is_transient_error(aws(code))
