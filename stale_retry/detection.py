@@ -146,6 +146,9 @@ def _is_rejection(error: Any) -> bool:
 def _means_something_else(error: Any) -> bool:
     if facts.is_named(error, {"APIConflictError": ("kopf",)}):
         return any(facts.look(part, "reason") == "AlreadyExists" for part in error.args)
+    if facts.is_named(error, {"RevisionIdWasChanged": ("beanie",)}):  # before 2.0 of any unique index
+        key = facts.look(error.__context__, "details", "keyPattern")
+        return bool(key) and not {"_id", "revision_id"} & set(key)
     return bool(_OTHER_MEANINGS.match(str(facts.first(error.args))))
 
 

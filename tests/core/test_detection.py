@@ -215,6 +215,12 @@ DUPLICATE = (
 )
 
 
+def beanie(key):
+    error = lookalike("beanie.exceptions.RevisionIdWasChanged")
+    error.__context__ = mongodb(11000, keyPattern=key)
+    return error
+
+
 def neo4j(code):
     return lookalike("neo4j.exceptions.Neo4jError", code=code)
 
@@ -311,6 +317,7 @@ CONFLICTS = {
     "MongoDB, many writes in a transaction": mongodb_bulk(112, nInserted=2, labels=["TransientTransactionError"]),
     "MongoDB, an aborted transaction": mongodb(251, "TransientTransactionError"),
     "Beanie": lookalike("beanie.exceptions.RevisionIdWasChanged"),
+    "Beanie, when it inserts": beanie({"_id": 1}),
     "MariaDB, snapshot isolation": lookalike("pymysql.err.MySQLError", 1020, "Record has changed since last read"),
     "MySQL, group replication": lookalike("mysql.connector.errors.Error", errno=3101),
     "TiDB": lookalike("asyncmy.errors.MySQLError", 9007, "Write conflict"),
@@ -432,6 +439,7 @@ NEAR_MISSES = {
         "aiocouch.exception.ConflictError", "The document 'a' does already exist in the database 'b'"
     ),
     "kopf, created twice": lookalike("kopf._cogs.clients.errors.APIConflictError", "no", {"reason": "AlreadyExists"}),
+    "Beanie before 2.0, another unique index": beanie({"event_id": 1}),
     "PostgREST, no row": postgrest("PGRST116"),
     "PL/pgSQL, another exception": lookalike(
         "asyncpg.exceptions.RaiseError", "no: Wrong expected version", sqlstate="P0001"
