@@ -206,8 +206,10 @@ _STATUS_PATHS = (
 _CODE_IS_STATUS: Names = {"GoogleAPICallError": ("google.api_core",), "APIError": ("google.genai",)}
 # What a web framework answers with: raised by the application itself.
 _OWN_ANSWERS: Names = {
+    "APIException": ("rest_framework",),
     "HTTPError": ("bottle", "tornado.web"),
     "HTTPException": ("aiohttp.web_exceptions", "fastapi", "litestar", "starlette", "werkzeug"),
+    "HttpError": ("ninja",),
     "SanicException": ("sanic",),
 }
 
@@ -290,8 +292,8 @@ _SENT_AGAIN_BY_AIOHTTP = ("DELETE", "PUT")  # over a connection that was lost, a
 def was_sent_again(error: Any) -> bool:
     """Whether a client may have sent the request more than once: what is refused now may have been stored before.
 
-    botocore counts, urllib3 keeps a history. aiohttp never says it, nor does eventsourcing's recorder for PostgreSQL,
-    nor does google-api-core when it stopped retrying.
+    botocore counts, urllib3 keeps a history. aiohttp never says it, not even to aiobotocore above it. Neither does
+    eventsourcing's recorder for PostgreSQL, or google-api-core when it stopped retrying.
     """
     if look(error, "response", "ResponseMetadata", "RetryAttempts"):
         return True
@@ -300,9 +302,24 @@ def was_sent_again(error: Any) -> bool:
         return True
     if is_named(error, {"ClientResponseError": ("aiohttp",)}):
         return look(error, "request_info", "method") in _SENT_AGAIN_BY_AIOHTTP
+    if is_named(error, {"ClientError": ("botocore",)}):
+        # DynamoDB's requests are all POSTs. S3's are not, and a refused one looks like boto3's.
+        return not aws_codes_of(error).isdisjoint(_REFUSALS_OF_S3) and _was_raised_in(error, "aiobotocore.")
     if is_named(error, {"IntegrityError": ("eventsourcing",)}):
         return is_named(error.__cause__, {"Error": ("psycopg",)})
     return is_named(error, {"RetryError": ("google.api_core",)})
+
+
+_REFUSALS_OF_S3 = frozenset(("ConditionalRequestConflict", "PreconditionFailed"))
+
+
+def _was_raised_in(error: Any, package: str) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith(package):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def violated_constraints_of(error: Any) -> frozenset[str]:

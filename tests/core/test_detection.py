@@ -361,6 +361,19 @@ CONFLICTS = {
     "Azure, a blob that changed": azure("ConditionNotMet"),
 }
 
+OWN_ANSWERS = (
+    "aiohttp.web_exceptions.HTTPException",
+    "bottle.HTTPError",
+    "fastapi.exceptions.HTTPException",
+    "litestar.exceptions.HTTPException",
+    "ninja.errors.HttpError",
+    "rest_framework.exceptions.APIException",
+    "sanic.exceptions.SanicException",
+    "starlette.exceptions.HTTPException",
+    "tornado.web.HTTPError",
+    "werkzeug.exceptions.HTTPException",
+)
+
 NEAR_MISSES = {
     "a timeout": TimeoutError(),
     "a lost connection": ConnectionResetError(),
@@ -451,9 +464,7 @@ NEAR_MISSES = {
     "Azure, a lease": azure("LeaseIdMissing"),
     "Azure, another's lease": azure("LeaseIdMismatchWithBlobOperation"),
     "Azure, a blob that is too large": azure("MaxBlobSizeConditionNotMet"),
-    "an answer of one's own, starlette": lookalike("starlette.exceptions.HTTPException", status_code=412),
-    "an answer of one's own, aiohttp": lookalike("aiohttp.web_exceptions.HTTPException", status=412),
-    "an answer of one's own, tornado": lookalike("tornado.web.HTTPError", status_code=412),
+    **{f"an answer of one's own, {name}": lookalike(name, status_code=412, status=412) for name in OWN_ANSWERS},
     "aiohttp, a PUT that it may have sent again": aiohttp(412, "PUT"),
     "aiohttp, a DELETE that it may have sent again": aiohttp(412, "DELETE"),
     "aiohttp, wrapped": raised_from(lookalike("mine.Conflict", status=412), aiohttp(412, "PUT")),

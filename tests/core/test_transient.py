@@ -558,6 +558,22 @@ def test_it_composes_with_other_strategies(error):
     assert (either | retry_if_exception_type(KeyError))(state)
 
 
+@pytest.mark.parametrize(
+    "code", ["PreconditionFailed", "ConditionalRequestConflict", "ConditionalCheckFailedException"]
+)
+def test_a_refusal_of_s3_that_aiobotocore_raised_is_in_doubt(code):
+    """aiohttp may have sent its PUT before. DynamoDB has POSTs only, which aiohttp does not send again."""
+    aiobotocore = {"__name__": "aiobotocore.client"}
+    exec("def raises(error): raise error", aiobotocore)
+    with pytest.raises(Exception) as caught:
+        aiobotocore["raises"](aws(code))
+    of_s3 = code != "ConditionalCheckFailedException"
+    assert is_transient_error(caught.value) is of_s3
+    assert leaves_doubt(caught.value) is of_s3
+    assert is_conflict_error(caught.value) is not of_s3
+    assert is_conflict_error(aws(code))
+
+
 def test_it_looks_at_the_error_only_and_can_be_pickled():
     assert retry_if_transient.__call__ is retry_if_exception.__call__
     assert pickle.loads(pickle.dumps(retry_if_transient())).predicate is is_transient_error
