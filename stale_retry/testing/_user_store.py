@@ -1,0 +1,304 @@
+"""A user's store as the checks see it: events by their identity, appends by their outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any, cast
+
+import tenacity
+
+from .._asking import resolved
+from .._policy import Policy
+from .._retrying import StaleSessionRetrying
+from ..detection import retry_if_conflict
+from ..errors import StaleSessionRetryError
+from ..transient import is_transient_error, retry_if_transient
+
+_REQUIRED = ("create", "load", "append", "events", "event", "identity")
+_OF_A_BARE_APPEND = ("refresh", "on", "find_stored")
+
+
+class BrokenError(Exception):
+    """Raised when a function of the user raised where it has to work. The text says which, and what it raised."""
+
+    def __init__(self, function: str, error: Exception) -> None:
+        super().__init__(f"{function} raised {said(error)}")
+
+
+def said(error: BaseException) -> str:
+    """An error in one line of at most 160 characters."""
+    text = " ".join(str(error).split())
+    return (
+        f"{type(error).__name__}: {text[:157] + '...' if len(text) > 160 else text}" if text else type(error).__name__
+    )
+
+
+@dataclass(frozen=True)
+class Append:
+    """One append through one session, without retries, and what came of it.
+
+    Attributes:
+        identity: of its event.
+        verdict: "accepted": it returned. "rejected": `on` says so. "unclear": a transient error, which says nothing
+            about versions. "unknown": any other error.
+        answer: the error, or the result that `on` calls a rejection.
+    """
+
+    identity: Hashable
+    verdict: str
+    answer: Any = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.verdict == "accepted"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the store said no, in words that `on` knows or not."""
+        return self.verdict in ("rejected", "unknown")
+
+    def __str__(self) -> str:
+        if self.accepted:
+            return "accepted"
+        return said(self.answer) if isinstance(self.answer, BaseException) else f"answered {self.answer!r}"
+
+
+class UserStore:
+    """The functions that describe a store, ready to be called by the checks.
+
+    Attributes:
+        created: ids of the sessions that were created and not deleted.
+        slowest: seconds that the slowest of its operations took so far, while nothing was paused.
+    """
+
+    def __init__(self, functions: dict[str, Any]) -> None:
+        """Raises TypeError and ValueError for what is missing or cannot be."""
+        policy = getattr(functions["append"], "retrying", None)
+        _check(functions, policy)
+        self._functions = functions
+        self.created: list[Any] = []
+        self.slowest = 0.0
+        self.counter = itertools.count()
+        self.has_seen = functions["seen"] is not None
+        self.has_delete = functions["delete"] is not None
+        bare = functions["append"]
+        if policy is not None:
+            self._bare = _undecorated(bare)
+        else:
+            self._bare = _plain(bare)
+            policy = StaleSessionRetrying(
+                functions["refresh"],
+                session=next(iter(inspect.signature(bare).parameters)),
+                on=functions["on"] or retry_if_conflict(),
+                observers=(),
+            )
+        self.policy: Policy = policy
+        self.session: str = policy.session
+        self.finder: Callable[..., Any] | None = functions["find_stored"] or getattr(policy, "find_stored", None)
+
+    # Sessions and events
+
+    async def create(self, *earlier: Any) -> Any:
+        """The id of a new session that holds these events already."""
+        session_id = await self._call("create")
+        self.created.append(session_id)
+        for event in earlier:
+            made = await self.append(await self.load(session_id), event)
+            if not made.accepted:
+                raise BrokenError("append through a session just loaded", made.answer)
+        return session_id
+
+    async def delete(self, session_id: Any) -> None:
+        await self._call("delete", session_id)
+        self.created.remove(session_id)
+
+    async def load(self, session_id: Any) -> Any:
+        return await self._call("load", session_id)
+
+    async def stored(self, session_id: Any) -> list[Hashable]:
+        """The identities of the stored events, in order."""
+        return self._identities(await self._call("events", session_id))
+
+    def seen(self, session: Any) -> list[Hashable]:
+        """The identities of the events that a session shows."""
+        return self._identities(self._plain("seen", session))
+
+    def new_event(self) -> Any:
+        return self._plain("event", next(self.counter))
+
+    def identity(self, event: Any) -> Hashable:
+        identity = self._plain("identity", event)
+        try:
+            hash(identity)
+        except TypeError:
+            raise TypeError(
+                f"identity must return a hashable value, but returned a {type(identity).__name__}; "
+                f"return the event's id"
+            ) from None
+        return cast(Hashable, identity)
+
+    def _identities(self, events: Iterable[Any]) -> list[Hashable]:
+        return [self.identity(event) for event in events]
+
+    # One append, one reload, one look
+
+    async def append(self, session: Any, event: Any) -> Append:
+        """Append once, without retries."""
+        identity = self.identity(event)
+        state = tenacity.RetryCallState(cast(Any, None), self._bare, (session, event), {})
+        try:
+            result = await self._bare(session, event)
+        except Exception as error:
+            state.set_exception((type(error), error, error.__traceback__))
+            if await self._judged(state):
+                return Append(identity, "rejected", error)
+            return Append(identity, "unclear" if is_transient_error(error) else "unknown", error)
+        state.set_result(result)
+        if await self._judged(state):
+            return Append(identity, "rejected", result)
+        return Append(identity, "accepted")
+
+    async def _judged(self, state: tenacity.RetryCallState) -> bool:
+        return bool(await resolved(cast(Any, self.policy.on)(state)))
+
+    async def refresh(self, session: Any) -> Any:
+        """What the refresh hook returns; None when the session is gone."""
+        hook = cast(Callable[..., Any], self.policy.refresh)
+        receiver = getattr(self._bare, "__self__", None)
+        leading = (session,) if receiver is None or _takes(hook, 1) else (receiver, session)
+        try:
+            return await resolved(hook(*leading))
+        except Exception as error:
+            raise BrokenError("refresh", error) from error
+
+    async def find(self, session: Any, event: Any) -> bool:
+        """Whether `find_stored` finds the event. It gets the arguments that it names, as in a decorated append."""
+        finder = cast(Callable[..., Any], self.finder)
+        function = getattr(self._bare, "__func__", self._bare)
+        receiver = () if function is self._bare else (self._bare.__self__,)
+        bound = inspect.signature(function).bind(*receiver, session, event)
+        bound.apply_defaults()
+        wanted = inspect.signature(finder).parameters
+        try:
+            return bool(await resolved(finder(**{name: bound.arguments[name] for name in wanted})))
+        except Exception as error:
+            raise BrokenError("find_stored", error) from error
+
+    def retrying(
+        self, wrap: Callable[[Any], Any] = lambda append: append, *, finding: bool = False, **changes: Any
+    ) -> Any:
+        """The append with retries, each writer on its own: without a queue, which hides races between processes.
+
+        `wrap` changes the bare append first; with `finding`, lost answers are looked up by `find_stored`.
+        """
+        function = getattr(self._bare, "__func__", self._bare)
+        options: dict[str, Any] = {"max_attempts": None, "stop": None, "observers": (), "reraise": False}
+        options["key" if hasattr(self.policy, "key") else "gate"] = None
+        if not finding:
+            options |= {"in_doubt": None} | ({"find_stored": None} if hasattr(self.policy, "find_stored") else {})
+        elif hasattr(self.policy, "find_stored"):
+            options |= {"find_stored": self.finder, "in_doubt": retry_if_transient()}
+        elif self.finder is not None:
+
+            async def hook(conflict: Any) -> Any:
+                return (
+                    conflict.settle() if await self.find(conflict.fresh, [*conflict.arguments.values()][-1]) else None
+                )
+
+            options |= {"on_conflict": hook, "in_doubt": retry_if_transient()}
+        policy = cast(Any, self.policy).replace(**{**options, **changes})
+        decorated = policy(wrap(function))
+        return decorated if function is self._bare else MethodType(decorated, self._bare.__self__)
+
+    def _plain(self, name: str, argument: Any) -> Any:
+        try:
+            return self._functions[name](argument)
+        except Exception as error:
+            raise BrokenError(name, error) from error
+
+    async def _call(self, name: str, *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return await resolved(self._functions[name](*arguments))
+        except Exception as error:
+            raise BrokenError(name, error) from error
+        finally:
+            self.slowest = max(self.slowest, time.perf_counter() - began)
+
+
+def count(number: int, what: str) -> str:
+    """`3 events`, `1 event`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def twice(identities: Iterable[Hashable]) -> list[Hashable]:
+    """Those that occur more than once."""
+    return [identity for identity, times in Counter(identities).items() if times > 1]
+
+
+def gave_up(error: BaseException) -> bool:
+    return isinstance(error, StaleSessionRetryError)
+
+
+async def gathered(operations: Iterable[Awaitable[Any]]) -> list[Any]:
+    return await asyncio.gather(*operations)
+
+
+def _plain(append: Any) -> Any:
+    """A function with the append's parameters, whatever kind of callable it is."""
+
+    @functools.wraps(append)
+    async def plain(*args: Any, **kwargs: Any) -> Any:
+        return await append(*args, **kwargs)
+
+    return plain
+
+
+def _undecorated(append: Any) -> Any:
+    if inspect.ismethod(append):
+        return MethodType(cast(Any, append.__func__).__wrapped__, append.__self__)
+    return append.__wrapped__
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _check(functions: dict[str, Any], policy: Any) -> None:
+    if policy is not None:
+        if not isinstance(policy, StaleSessionRetrying):
+            raise TypeError("append is decorated with retry_transaction; check_store needs append(session, event)")
+        given = [name for name in _OF_A_BARE_APPEND if functions[name] is not None]
+        if given:
+            raise TypeError(
+                f"append is decorated and brings its own {', '.join(_OF_A_BARE_APPEND)}; leave out {', '.join(given)}"
+            )
+    required = _REQUIRED if policy is not None else (*_REQUIRED, "refresh")
+    missing = [name for name in required if functions[name] is None]
+    if missing:
+        raise TypeError(f"check_store needs {', '.join(missing)}")
+    for name, value in functions.items():
+        if value is not None and name != "on" and not callable(value):
+            raise TypeError(f"{name} must be a function, got {value!r}")
+    if policy is None and not inspect.iscoroutinefunction(_underlying(functions["append"])):
+        raise TypeError(f"append must be an async function, got {functions['append']!r}")
+
+
+def _underlying(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
