@@ -12,14 +12,14 @@ import tenacity
 
 from ._asking import Asked, Asking, judged
 from ._call import Call
+from ._cancelled import cancellations, turned_a_cancellation
 from ._chain import being_handled, chain
 from ._context import limits_in_force, recorders
 from ._failures import Failures
 from ._giving_up import cause_of, gave_up_since, give_up
 from ._hold import Hold
-from ._policy import Policy
-from ._cancelled import cancellations, turned_a_cancellation
 from ._loops import current_loop
+from ._policy import Policy
 from ._telling import tell
 from .conflict import Settled
 from .errors import StaleSessionError, StaleSessionRetryError

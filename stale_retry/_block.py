@@ -13,8 +13,8 @@ import anyio
 from ._attempts import Progress
 from ._between import leave_gates, prepare
 from ._call import Call
-from ._policy import Policy
 from ._loops import current_task
+from ._policy import Policy
 from .conflict import Settled
 
 S = TypeVar("S")

@@ -13,8 +13,8 @@ import anyio
 from ._attempts import Progress
 from ._between import leave_gates, prepare
 from ._call import Call, WrongCall, name_of
-from ._policy import Policy
 from ._cancelled import cancellations
+from ._policy import Policy
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..testing._cli import add_parser as add_check
 
 INTERRUPTED = 130
 WRONG_USE = 2
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     simulate.set_defaults(command=_simulate)
+    add_check(commands)
     return parser
 
 

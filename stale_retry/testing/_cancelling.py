@@ -27,7 +27,7 @@ async def cancelled_append(bench: Bench) -> str:
         if not struck:
             break
         points = at
-    return f"cancelled twice at each of its {count(points, 'await')}: {kept} of {2 * points} stored, and no half"
+    return f"cancelled twice at each await ({points}): stored once {kept} times of {2 * points}, and never half"
 
 
 async def _cancel_append(bench: Bench, at: int, when: When) -> tuple[bool, bool]:
@@ -92,7 +92,7 @@ async def cancelled_refresh(bench: Bench) -> str:
         if not struck:
             break
         points = at
-    return f"cancelled twice at each of its {count(points, 'await')}, the next refresh is right"
+    return f"cancelled twice at each await ({points}), the next refresh is right"
 
 
 def _where(at: int, when: When) -> str:
@@ -116,7 +116,7 @@ async def _answered(bench: Bench, operation: Coroutine[Any, Any, T], where: str)
 
 
 def _limit(bench: Bench) -> float:
-    return max(bench.limit, 100 * bench.store.slowest)
+    return max(bench.limit, 20 * bench.typical)
 
 
 CHECKS = (

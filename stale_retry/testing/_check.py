@@ -29,19 +29,24 @@ class Bench:
     Attributes:
         store: the user's store.
         writers: how many append at once.
+        seconds, seed: as in `check_store`.
         random: for everything that is left to chance.
+        typical: seconds that loading, appending and reading took together, when nothing else ran.
         far: how far the current check is, in case time runs out.
         limit: seconds after which an operation that nothing holds up counts as hung.
-        awaits: the largest number of awaits that an operation was stopped at.
+        facts: what one check leaves for another.
     """
 
     def __init__(self, store: UserStore, *, writers: int, seconds: float, seed: int) -> None:
         self.store = store
         self.writers = writers
         self.random = random.Random(seed)
+        self.seconds = seconds
+        self.seed = seed
         self.far = ""
         self.limit = seconds / 15
-        self._patience = seconds / 30
+        self.typical = 0.0
+        self._blocked = False
         self.facts: dict[str, Any] = {}
 
     async def race(self, first: Operation[T], second: Operation[U], at: int) -> Interleaved[T, U]:
@@ -50,14 +55,13 @@ class Bench:
         Raises:
             FailedError: they block each other for good.
         """
-        patience = max(self._patience, 20 * self.store.slowest)
+        # Once an operation was seen to wait for another one's lock, a tenth of that time is enough to see it again.
+        patience = max(self.seconds / (300 if self._blocked else 30), 5 * self.typical)
         try:
-            raced = await interleaved(first, second, at, patience=patience, limit=max(self.limit, patience))
+            raced = await interleaved(first, second, at, patience=patience, limit=max(self.limit, 20 * self.typical))
         except Hung:
             raise FailedError(f"with one operation stopped at its await {at}, two operations never ended") from None
-        if raced.blocked:
-            # It waits for the other one's lock. From now on a tenth of that time is enough to see it.
-            self._patience = min(self._patience, 0.1)
+        self._blocked |= raced.blocked
         return raced
 
     def points(self, what: str) -> Iterator[int]:

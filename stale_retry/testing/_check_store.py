@@ -93,25 +93,32 @@ async def check_store(
             brings itself.
         RuntimeError: it does not run in an asyncio event loop.
     """
-    return await run_checks(locals())
-
-
-async def run_checks(
-    mapping: dict[str, Any], *, checks: Iterable[Check] = CHECKS, tell: Tell | None = None
-) -> StoreReport:
-    """`check_store` of a whole mapping; `tell` is told each finding as it comes."""
+    mapping = locals()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeError("check_store needs asyncio, because it stops operations at their awaits") from None
-    options = {**mapping}
-    writers, seconds, seed = options.pop("writers"), options.pop("seconds"), options.pop("seed")
+    return await run_checks(bench_for(mapping))
+
+
+def bench_for(mapping: dict[str, Any]) -> Bench:
+    """The arguments of `check_store`, checked and ready to be used.
+
+    Raises:
+        TypeError, ValueError: as `check_store`.
+    """
+    functions = {**mapping}
+    writers, seconds, seed = functions.pop("writers"), functions.pop("seconds"), functions.pop("seed")
     if not writers >= 2:
         raise ValueError(f"writers must be at least 2, got {writers!r}")
     if not seconds > 0:
         raise ValueError(f"seconds must be above zero, got {seconds!r}")
-    store = UserStore(options)
-    bench = Bench(store, writers=writers, seconds=seconds, seed=seed)
+    return Bench(UserStore(functions), writers=writers, seconds=seconds, seed=seed)
+
+
+async def run_checks(bench: Bench, *, checks: Iterable[Check] = CHECKS, tell: Tell | None = None) -> StoreReport:
+    """Run checks in order; `tell` is told each finding as it comes."""
+    store, seconds = bench.store, bench.seconds
     began = time.monotonic()
     waiting, findings = list(checks), list[Finding]()
     while waiting:
@@ -123,7 +130,7 @@ async def run_checks(
         if tell is not None:
             tell(finding)
     await _clean_up(store)
-    return StoreReport(tuple(findings), time.monotonic() - began, seed, len(store.created))
+    return StoreReport(tuple(findings), time.monotonic() - began, bench.seed, len(store.created))
 
 
 async def _run(check: Check, bench: Bench, findings: list[Finding], seconds: float) -> Finding:

@@ -7,6 +7,7 @@ do real input and output.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, Literal, TypeVar
@@ -106,13 +107,17 @@ async def cancelled(operation: Operation[Any], at: int, when: When, *, limit: fl
 
 
 async def ended(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks that still run, and wait a little until they have ended; their errors are nobody's concern."""
+    """Cancel tasks that still run, and wait a little until they have ended.
+
+    Their errors are taken out of them, the cancellations too: a task would keep them, and all that they refer to.
+    """
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=1)
     for task in tasks:
-        if task.done() and not task.cancelled():
-            task.exception()
+        if task.done():
+            with contextlib.suppress(BaseException):
+                task.result()
 
 
 def _never(step: int) -> None:
@@ -123,22 +128,29 @@ def _never(step: int) -> None:
 def _drive(
     coroutine: Coroutine[Any, Any, T], before: Callable[[int], None], after: Callable[[int], Awaitable[None]]
 ) -> Generator[Any, Any, T]:
-    step, answer = 0, None
+    step = 0
+    answer: Any = None
     error: BaseException | None = None
-    while True:
-        try:
-            asked_for = coroutine.send(answer) if error is None else coroutine.throw(error)
-        except StopIteration as returned:
-            result: T = returned.value
-            return result
-        step += 1
-        answer = error = None
-        try:
-            before(step)
-            answer = yield asked_for
-            yield from after(step).__await__()
-        except BaseException as raised:
-            error = raised
+    try:
+        while True:
+            try:
+                asked_for = coroutine.send(answer) if error is None else coroutine.throw(error)
+            except StopIteration as returned:
+                result: T = returned.value
+                return result
+            step += 1
+            answer = error = None
+            try:
+                before(step)
+                answer = yield asked_for
+                asked_for = None
+                yield from after(step).__await__()
+            except BaseException as raised:
+                answer, error = None, raised
+    finally:
+        # What a cancelled operation was answered is lost to it, and has to be freed at once, such as a cursor that
+        # keeps a lock. So nothing of it may stay here, in a cycle of frame and error.
+        asked_for = answer = error = None
 
 
 async def _nothing(step: int) -> None:

@@ -89,7 +89,7 @@ async def _one_winner(bench: Bench, *, on_empty: bool) -> str:
         if accepted == 1 or (accepted == 0 and any(append.verdict == "unclear" for append in race.appends)):
             continue
         raise FailedError(f"{accepted} of {len(race.appends)} appends from one version were accepted ({race.schedule})")
-    stopped = f"1 of 2 with one stopped at each of its {count(number - 3, 'await')}"
+    stopped = f"1 of 2 with one stopped at each await ({number - 3})"
     return f"1 of 2 one after the other, 1 of {bench.writers} at once, {stopped}"
 
 
@@ -188,7 +188,7 @@ async def other_sessions(bench: Bench) -> str:
         if not raced.stopped:
             break
     waits = f"; at {waited} the other session had to wait" if waited else ""
-    return f"both stored, with one stopped at each of its {count(at - 1, 'await')}{waits}"
+    return f"both stored, with one stopped at each await ({at - 1}){waits}"
 
 
 CHECKS = (

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import itertools
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -76,7 +75,6 @@ class UserStore:
 
     Attributes:
         created: ids of the sessions that were created and not deleted.
-        slowest: seconds that the slowest of its operations took so far, while nothing was paused.
     """
 
     def __init__(self, functions: dict[str, Any]) -> None:
@@ -85,7 +83,6 @@ class UserStore:
         _check(functions, policy)
         self._functions = functions
         self.created: list[Any] = []
-        self.slowest = 0.0
         self.counter = itertools.count()
         self.has_seen = functions["seen"] is not None
         self.has_delete = functions["delete"] is not None
@@ -192,17 +189,15 @@ class UserStore:
         except Exception as error:
             raise BrokenError("find_stored", error) from error
 
-    def retrying(
-        self, wrap: Callable[[Any], Any] = lambda append: append, *, finding: bool = False, **changes: Any
-    ) -> Any:
+    def retrying(self, wrap: Callable[[Any], Any] | None = None, **changes: Any) -> Any:
         """The append with retries, each writer on its own: without a queue, which hides races between processes.
 
-        `wrap` changes the bare append first; with `finding`, lost answers are looked up by `find_stored`.
+        `wrap` changes the bare append first; then lost answers are looked up by `find_stored`.
         """
         function = getattr(self._bare, "__func__", self._bare)
         options: dict[str, Any] = {"max_attempts": None, "stop": None, "observers": (), "reraise": False}
         options["key" if hasattr(self.policy, "key") else "gate"] = None
-        if not finding:
+        if wrap is None:
             options |= {"in_doubt": None} | ({"find_stored": None} if hasattr(self.policy, "find_stored") else {})
         elif hasattr(self.policy, "find_stored"):
             options |= {"find_stored": self.finder, "in_doubt": retry_if_transient()}
@@ -215,7 +210,7 @@ class UserStore:
 
             options |= {"on_conflict": hook, "in_doubt": retry_if_transient()}
         policy = cast(Any, self.policy).replace(**{**options, **changes})
-        decorated = policy(wrap(function))
+        decorated = policy(function if wrap is None else wrap(function))
         return decorated if function is self._bare else MethodType(decorated, self._bare.__self__)
 
     def _plain(self, name: str, argument: Any) -> Any:
@@ -225,13 +220,10 @@ class UserStore:
             raise BrokenError(name, error) from error
 
     async def _call(self, name: str, *arguments: Any) -> Any:
-        began = time.perf_counter()
         try:
             return await resolved(self._functions[name](*arguments))
         except Exception as error:
             raise BrokenError(name, error) from error
-        finally:
-            self.slowest = max(self.slowest, time.perf_counter() - began)
 
 
 def count(number: int, what: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import re
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from tenacity import retry_if_result
 from stale_retry import StaleSessionError, retry_on_stale_session, retry_transaction
 from stale_retry.testing import Event, VersionedStore, check_store
 
+from . import wrong_stores_page
 from .wrong_stores import RIGHT, WRONG, MemoryStore
 
 CHECKS = (
@@ -281,3 +283,17 @@ def test_a_report_as_plain_values_has_everything():
     plain = report.as_dict()
     assert plain["passed"] is True
     assert plain["findings"] == [dataclasses.asdict(finding) for finding in report.findings]
+
+
+# The documentation
+
+
+def test_the_page_has_every_wrong_store_and_what_it_fails():
+    assert wrong_stores_page.PAGE.read_text(encoding="utf-8") == wrong_stores_page.page()
+
+
+def test_the_page_lists_every_check_with_its_promise():
+    page = (wrong_stores_page.PAGE.parents[1] / "how-to" / "check-your-store.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| ([a-z-]+(?: [a-z-]+)*) \| (.+) \|$", page, re.MULTILINE)
+    report = checked(RIGHT(), seconds=0.001)
+    assert listed[1:] == [(finding.check, finding.promise) for finding in report.findings]

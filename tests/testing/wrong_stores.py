@@ -27,7 +27,7 @@ class Row:
 
 
 class MemoryStore:
-    """right: compares and writes in one step, and reads version and events in one"""
+    """compares and writes in one step, and reads version and events in one: this one is right"""
 
     fails = ()
     cannot_run = ("several processes",)
@@ -147,7 +147,7 @@ class CheckThenWrite(MemoryStore):
 
 
 class IgnoresTheRowCount(MemoryStore):
-    """UPDATE ... WHERE version = ?, and nobody looks at the number of rows"""
+    """updates `WHERE version = ?` and does not look at the number of rows"""
 
     fails = ("one winner", "first append", "contended writers")
     cannot_run = (*NEVER_REJECTS, "lost answer")
@@ -181,7 +181,7 @@ class ReloadsSilently(MemoryStore):
 
 
 class UnguardedFirst(MemoryStore):
-    """the first append is an upsert"""
+    """takes the first append as an upsert, without comparing"""
 
     fails = ("first append",)
 
@@ -228,7 +228,7 @@ class UnknownError(MemoryStore):
 
 
 class MovesTheVersion(MemoryStore):
-    """a rejected session takes the newest version, without the events"""
+    """moves the version of a rejected session, and not its events"""
 
     fails = ("still stale",)
 
@@ -242,7 +242,7 @@ class MovesTheVersion(MemoryStore):
 
 
 class OneVersionForAll(MemoryStore):
-    """all sessions share one version"""
+    """has one version for all sessions"""
 
     fails = ("other sessions",)
     cannot_run = MemoryStore.cannot_run
@@ -262,7 +262,7 @@ class OneVersionForAll(MemoryStore):
 
 
 class CachesReads(MemoryStore):
-    """refresh reads from a copy that lags one event behind"""
+    """refreshes from a copy that lags one event behind"""
 
     fails = ("refresh newest",)
     cannot_run = NEVER_REFRESHES
@@ -275,7 +275,7 @@ class CachesReads(MemoryStore):
 
 
 class ForgetsTheSession(MemoryStore):
-    """refresh updates the session in place and returns nothing"""
+    """refreshes in place and does not return the session"""
 
     fails = ("refresh newest",)
     cannot_run = NEVER_REFRESHES
@@ -285,7 +285,7 @@ class ForgetsTheSession(MemoryStore):
 
 
 class VersionAheadInRefresh(MemoryStore):
-    """refresh reads the events, awaits, and then reads the version"""
+    """refreshes the events, awaits, and then reads the version"""
 
     fails = ("no hidden events",)
 
@@ -299,7 +299,7 @@ class VersionAheadInRefresh(MemoryStore):
 
 
 class VersionAheadInLoad(MemoryStore):
-    """load reads the events, awaits, and then reads the version"""
+    """loads the events, awaits, and then reads the version"""
 
     fails = ("no hidden events",)
 
@@ -338,7 +338,7 @@ class EventBeforeVersion(MemoryStore):
 
 
 class LeavesALock(MemoryStore):
-    """a lock that is not freed when an append is cancelled"""
+    """does not free its lock when an append is cancelled"""
 
     fails = ("cancelled append",)
 
@@ -358,7 +358,7 @@ class LeavesALock(MemoryStore):
 
 
 class AddsTwiceWhenCancelled(MemoryStore):
-    """refresh adds the new events, awaits, and then moves the version"""
+    """refreshes by adding the new events, awaits, and then moves the version"""
 
     fails = ("cancelled refresh",)
 
@@ -374,7 +374,7 @@ class AddsTwiceWhenCancelled(MemoryStore):
 
 
 class FindsByText(MemoryStore):
-    """find_stored compares what events say"""
+    """finds stored events by what they say"""
 
     fails = ("look-alikes",)
     cannot_run = ("lost answer", *MemoryStore.cannot_run)
@@ -384,7 +384,7 @@ class FindsByText(MemoryStore):
 
 
 class FindsTheLastOnly(MemoryStore):
-    """find_stored looks at the last event only"""
+    """looks for a stored event at the last position only"""
 
     fails = ("lost answer",)
 
@@ -393,7 +393,7 @@ class FindsTheLastOnly(MemoryStore):
 
 
 class StoresEachTextOnce(MemoryStore):
-    """a unique constraint on what events say"""
+    """has a unique constraint on what events say"""
 
     fails = ("stored",)
     cannot_run = "all others"
@@ -404,13 +404,24 @@ class StoresEachTextOnce(MemoryStore):
 
 
 class Resurrects(MemoryStore):
-    """refresh creates a session that was deleted"""
+    """creates a deleted session again when it refreshes"""
 
     fails = ("gone",)
 
     async def refresh(self, session):
         self.rows.setdefault(session.id, Row())
         return await super().refresh(session)
+
+
+# For the command line
+
+
+def right():
+    return MemoryStore().mapping()
+
+
+def check_then_write():
+    return CheckThenWrite().mapping()
 
 
 RIGHT, *WRONG = [kind for kind in list(vars().values()) if isinstance(kind, type) and issubclass(kind, MemoryStore)]
