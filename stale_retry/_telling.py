@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import anyio
 
-from ._call import name_of
 from ._chain import apart_from
+from ._checks import name_of
 from ._types import Observer
 from .events import RetryEvent
 
