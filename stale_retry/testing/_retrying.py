@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from .._types import Options
 from ._check import Bench, CannotRunError, Check, FailedError
 from ._lost_answers import lose_answers
 from ._user_store import count, gave_up, said, twice
@@ -43,7 +44,7 @@ async def writing(
         """Waits that suit a test: short, and the same for a seed."""
         return bench.random.uniform(0, min(0.05, 0.001 * 2.0 ** min(retry_state.attempt_number, 10)))
 
-    quick: dict[str, Any] = {"backoff": backoff, "jitter": None, "deadline": None, "max_attempts": 500}
+    quick: Options = {"backoff": backoff, "jitter": None, "deadline": None, "max_attempts": 500}
     append = store.retrying(wrap, **quick)
     acknowledged: list[Hashable] = []
     errors: list[Exception] = []
@@ -94,7 +95,7 @@ class _all_ended:
 
 async def lost_answer(bench: Bench) -> str:
     store = bench.store
-    if store.finder is None:
+    if not store.has_find_stored:
         raise CannotRunError("needs find_stored=; without one, an append whose answer is lost cannot be retried safely")
     for later in (0, 3):
         session_id = await store.create(store.new_event())
@@ -113,7 +114,7 @@ async def lost_answer(bench: Bench) -> str:
     if not bench.facts.get("contended"):
         raise CannotRunError("find_stored finds it; contended writers were not tried with lost answers, see above")
     for resend in (False, True):
-        lose = functools.partial(lose_answers, resend=resend, session=store.session)
+        lose = functools.partial(lose_answers, resend=resend, session=store.policy.session)
         try:
             await _contended(bench, lose)
         except FailedError as failed:
@@ -129,13 +130,13 @@ async def look_alikes(bench: Bench) -> str:
         raise FailedError(f"two events have the same identity {store.identity(one)!r}")
     await store.append(await store.load(session_id), one)
     session = await store.load(session_id)
-    if store.finder is not None and await store.find(session, other):
+    if store.has_find_stored and await store.find(session, other):
         raise FailedError("find_stored takes the stored event of another writer for an event that is not stored")
     made = await store.append(await store.load(session_id), other)
     there = await store.stored(session_id)
     if not made.accepted or store.identity(other) not in there:
         raise FailedError(f"of two events that differ in their identity only, the second one is not stored: {made}")
-    looked = "" if store.finder is None else ", and find_stored tells them apart"
+    looked = ", and find_stored tells them apart" if store.has_find_stored else ""
     return f"two events that differ in their identity only are both stored{looked}"
 
 

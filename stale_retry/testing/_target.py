@@ -11,9 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from .._asking import resolved
 from ._check_store import check_store
-from ._user_store import said
+from ._user_store import resolved, said
 
 _PARAMETERS = inspect.signature(check_store).parameters
 REQUIRED = tuple(name for name, parameter in _PARAMETERS.items() if parameter.default is parameter.empty)

@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from types import MethodType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tenacity
 
-from .._asking import resolved
-from .._policy import Policy
+from .._find import Finder
 from .._retrying import StaleSessionRetrying
+from .._types import Options
 from ..detection import retry_if_conflict
 from ..errors import StaleSessionRetryError
 from ..transient import is_transient_error, retry_if_transient
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _REQUIRED = ("create", "load", "append", "events", "event", "identity")
 _OF_A_BARE_APPEND = ("refresh", "on", "find_stored")
@@ -87,19 +90,19 @@ class UserStore:
         self.has_seen = functions["seen"] is not None
         self.has_delete = functions["delete"] is not None
         bare = functions["append"]
-        if policy is not None:
-            self._bare = _undecorated(bare)
-        else:
+        if policy is None:
             self._bare = _plain(bare)
             policy = StaleSessionRetrying(
                 functions["refresh"],
                 session=next(iter(inspect.signature(bare).parameters)),
                 on=functions["on"] or retry_if_conflict(),
-                observers=(),
+                find_stored=functions["find_stored"],
             )
-        self.policy: Policy = policy
-        self.session: str = policy.session
-        self.finder: Callable[..., Any] | None = functions["find_stored"] or getattr(policy, "find_stored", None)
+        else:
+            self._bare = _undecorated(bare)
+        self.policy: StaleSessionRetrying = policy
+        self.has_find_stored = policy.finder is not None
+        self.retrying()  # refuses hooks that do not fit the append
 
     # Sessions and events
 
@@ -155,22 +158,19 @@ class UserStore:
             result = await self._bare(session, event)
         except Exception as error:
             state.set_exception((type(error), error, error.__traceback__))
-            if await self._judged(state):
+            if self.policy.on(state):
                 return Append(identity, "rejected", error)
             return Append(identity, "unclear" if is_transient_error(error) else "unknown", error)
         state.set_result(result)
-        if await self._judged(state):
+        if self.policy.on(state):
             return Append(identity, "rejected", result)
         return Append(identity, "accepted")
 
-    async def _judged(self, state: tenacity.RetryCallState) -> bool:
-        return bool(await resolved(cast(Any, self.policy.on)(state)))
-
     async def refresh(self, session: Any) -> Any:
         """What the refresh hook returns; None when the session is gone."""
-        hook = cast(Callable[..., Any], self.policy.refresh)
-        receiver = getattr(self._bare, "__self__", None)
-        leading = (session,) if receiver is None or _takes(hook, 1) else (receiver, session)
+        hook = self.policy.refresh
+        _, receiver = self._unbound()
+        leading = (session,) if _takes(hook, 1) else (*receiver, session)
         try:
             return await resolved(hook(*leading))
         except Exception as error:
@@ -178,40 +178,34 @@ class UserStore:
 
     async def find(self, session: Any, event: Any) -> bool:
         """Whether `find_stored` finds the event. It gets the arguments that it names, as in a decorated append."""
-        finder = cast(Callable[..., Any], self.finder)
-        function = getattr(self._bare, "__func__", self._bare)
-        receiver = () if function is self._bare else (self._bare.__self__,)
+        function, receiver = self._unbound()
         bound = inspect.signature(function).bind(*receiver, session, event)
         bound.apply_defaults()
-        wanted = inspect.signature(finder).parameters
         try:
-            return bool(await resolved(finder(**{name: bound.arguments[name] for name in wanted})))
+            return bool(await resolved(cast(Finder, self.policy.finder)(bound.arguments)))
         except Exception as error:
             raise BrokenError("find_stored", error) from error
 
-    def retrying(self, wrap: Callable[[Any], Any] | None = None, **changes: Any) -> Any:
+    def retrying(self, wrap: Callable[[Any], Any] | None = None, **changes: Unpack[Options]) -> Any:
         """The append with retries, each writer on its own: without a queue, which hides races between processes.
 
         `wrap` changes the bare append first; then lost answers are looked up by `find_stored`.
         """
-        function = getattr(self._bare, "__func__", self._bare)
-        options: dict[str, Any] = {"max_attempts": None, "stop": None, "observers": (), "reraise": False}
-        options["key" if hasattr(self.policy, "key") else "gate"] = None
+        options: Options = {"max_attempts": None, "stop": None, "observers": (), "reraise": False, "key": None}
         if wrap is None:
-            options |= {"in_doubt": None} | ({"find_stored": None} if hasattr(self.policy, "find_stored") else {})
-        elif hasattr(self.policy, "find_stored"):
-            options |= {"find_stored": self.finder, "in_doubt": retry_if_transient()}
-        elif self.finder is not None:
+            options.update({"in_doubt": None, "find_stored": None})
+        else:
+            options.update({"in_doubt": retry_if_transient()})
+        options.update(changes)
+        function, receiver = self._unbound()
+        decorated: Any = self.policy.replace(**options)(function if wrap is None else wrap(function))
+        return MethodType(decorated, *receiver) if receiver else decorated
 
-            async def hook(conflict: Any) -> Any:
-                return (
-                    conflict.settle() if await self.find(conflict.fresh, [*conflict.arguments.values()][-1]) else None
-                )
-
-            options |= {"on_conflict": hook, "in_doubt": retry_if_transient()}
-        policy = cast(Any, self.policy).replace(**{**options, **changes})
-        decorated = policy(function if wrap is None else wrap(function))
-        return decorated if function is self._bare else MethodType(decorated, self._bare.__self__)
+    def _unbound(self) -> tuple[Any, tuple[Any, ...]]:
+        """The bare append as a function, and what it is bound to."""
+        if inspect.ismethod(self._bare):
+            return self._bare.__func__, (self._bare.__self__,)
+        return self._bare, ()
 
     def _plain(self, name: str, argument: Any) -> Any:
         try:
@@ -229,6 +223,11 @@ class UserStore:
 def count(number: int, what: str) -> str:
     """`3 events`, `1 event`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+async def resolved(value: Any) -> Any:
+    """A function's answer, awaited if it is async."""
+    return await value if inspect.isawaitable(value) else value
 
 
 def twice(identities: Iterable[Hashable]) -> list[Hashable]:

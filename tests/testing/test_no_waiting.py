@@ -49,7 +49,7 @@ async def test_a_wait_that_is_skipped_counts_against_the_deadline():
     append, store = appending(stale=9, backoff=linear(10), deadline=90)
     with no_waiting(), pytest.raises(DeadlineExceededError) as gave_up:
         await append(store.open(), "event")
-    assert (gave_up.value.attempts, round(gave_up.value.elapsed)) == (4, 60)
+    assert (gave_up.value.attempts, round(gave_up.value.elapsed)) == (5, 90)
 
 
 async def test_after_the_block_waits_are_real_again():
