@@ -102,7 +102,7 @@ class UserStore:
             self._bare = _undecorated(bare)
         self.policy: StaleSessionRetrying = policy
         self.has_find_stored = policy.finder is not None
-        self.retrying()  # refuses hooks that do not fit the append
+        self.retrying(lambda append: append)  # refuses hooks that do not fit the append
 
     # Sessions and events
 
@@ -194,12 +194,13 @@ class UserStore:
         options: Options = {"max_attempts": None, "stop": None, "observers": (), "reraise": False, "key": None}
         if wrap is None:
             options.update({"in_doubt": None, "find_stored": None})
-        else:
+        elif self.has_find_stored:
             options.update({"in_doubt": retry_if_transient()})
         options.update(changes)
         function, receiver = self._unbound()
-        decorated: Any = self.policy.replace(**options)(function if wrap is None else wrap(function))
-        return MethodType(decorated, *receiver) if receiver else decorated
+        bare = function if wrap is None else wrap(function)
+        # Bound, it is decorated as the method that it is: its hooks may take what it is bound to, or not.
+        return self.policy.replace(**options)(cast(Any, MethodType(bare, *receiver) if receiver else bare))
 
     def _unbound(self) -> tuple[Any, tuple[Any, ...]]:
         """The bare append as a function, and what it is bound to."""

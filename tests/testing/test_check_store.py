@@ -175,16 +175,20 @@ def test_parameters_may_have_any_names():
 def decorated_function():
     store = RIGHT()
 
-    @retry_on_stale_session(store.refresh)
-    async def append(session, event):
-        await store.append(session, event)
+    @retry_on_stale_session(store.refresh, session="conversation", find_stored=find_message, key=lambda it: it.id)
+    async def append(conversation, message):
+        await store.append(conversation, message)
 
     return store, append
 
 
+def find_message(message, conversation):
+    return RIGHT.find_stored(None, conversation, message)
+
+
 def decorated_method():
     class Store(MemoryStore):
-        append = retry_on_stale_session(MemoryStore.refresh)(MemoryStore.append)
+        append = retry_on_stale_session(MemoryStore.refresh, find_stored=MemoryStore.find_stored)(MemoryStore.append)
 
     store = Store()
     return store, store.append
@@ -194,7 +198,20 @@ def decorated_method():
 def test_a_decorated_append_brings_its_own_options(make):
     store, append = make()
     report = checked(store, append=append, refresh=None, find_stored=None)
-    assert (report.failed, report.could_not_run) == ((), ("lost answer", "several processes")), report
+    assert (report.failed, report.could_not_run) == ((), ("several processes",)), report
+
+
+def test_a_decorated_append_is_checked_without_its_queue_which_would_hide_races():
+    (wrong,) = (wrong for wrong in WRONG if wrong.__name__ == "CheckThenWrite")
+    store = wrong()
+    append = retry_on_stale_session(store.refresh, key=lambda session: session.id)(store.append)
+    report = checked(store, append=append, refresh=None, find_stored=None)
+    assert report.failed == wrong.fails
+
+
+def test_hooks_that_do_not_fit_the_append_are_refused():
+    with pytest.raises(TypeError, match="find_stored must name parameters of the append"):
+        checked(RIGHT(), find_stored=lambda session, message: None)
 
 
 @pytest.mark.parametrize("option", ["refresh", "on", "find_stored"])
