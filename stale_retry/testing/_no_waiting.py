@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from contextvars import Token
+from typing import TYPE_CHECKING
 
 from .._context import recorders
 from .._types import Observer
 from ..events import RetryEvent
+
+if TYPE_CHECKING:
+    from .._retry import Run
 
 
 class no_waiting:
@@ -17,7 +21,8 @@ class no_waiting:
 
     Only for calls made in this context and in the tasks and `asyncio.to_thread` threads started from it: no other
     test, task or thread notices. A skipped wait still counts towards the deadline as if it had passed, so a
-    call gives up after as many attempts as it would in production. Blocks nest; an outer one lists the events of an
+    call gives up after as many attempts as it would in production; while n calls retry at once, one n-th of it counts,
+    because calls that wait would not all meet again. Blocks nest; an outer one lists the events of an
     inner one too. Observers are told as ever. A fixture, sync or async, may yield from inside the block.
     """
 
@@ -35,7 +40,7 @@ class no_waiting:
 
     def __exit__(self, *_: object) -> None:
         recorder, token = self._entered.pop()
-        recorder.events = None
+        recorder.close()
         recorders.reset(token)
 
 
@@ -44,7 +49,21 @@ class _Recorder:
 
     def __init__(self, events: list[RetryEvent]) -> None:
         self.events: list[RetryEvent] | None = events
+        self._retrying: list[Run] = []
 
     def __call__(self, event: RetryEvent) -> None:
         if self.events is not None:
             self.events.append(event)
+
+    def share_of(self, run: Run) -> float:
+        """How much of a skipped wait counts: while n calls retry at once, one n-th.
+
+        Where nobody waits, calls that meet once meet again in every round, and one of them gets through. In production
+        their waits would have spread them.
+        """
+        self._retrying = [other for other in self._retrying if not other.ended and other is not run] + [run]
+        return 1 / len(self._retrying)
+
+    def close(self) -> None:
+        self.events = None
+        self._retrying.clear()
