@@ -123,8 +123,8 @@ async def run_checks(bench: Bench, *, checks: Iterable[Check] = CHECKS, tell: Te
     waiting, findings = list(checks), list[Finding]()
     while waiting:
         left = seconds - (time.monotonic() - began)
-        # Most checks take a fraction of their share, so one may take twice as much.
-        share = min(left, 2 * left / len(waiting))
+        # Most checks take a fraction of their share, so one may take four times as much. Without the first, none runs.
+        share = min(left, 4 * left / len(waiting)) if findings else left
         finding = await _run(waiting.pop(0), bench, findings, share)
         findings.append(finding)
         if tell is not None:

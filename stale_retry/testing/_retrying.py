@@ -112,7 +112,9 @@ async def lost_answer(bench: Bench) -> str:
             after = f"after {later} more events of others " if later else ""
             raise FailedError(f"find_stored does not find an event that is stored {after}(falsy means not found)")
     if not bench.facts.get("contended"):
-        raise CannotRunError("find_stored finds it; contended writers were not tried with lost answers, see above")
+        raise CannotRunError(
+            "find_stored finds the event, but is not tried under contention before `contended writers` passes"
+        )
     for resend in (False, True):
         lose = functools.partial(lose_answers, resend=resend, session=store.policy.session)
         try:
@@ -192,7 +194,8 @@ CHECKS = (
         "gone",
         "the writer of a deleted session is told",
         "The event goes into a session that nobody can open any more, or the append is retried until its deadline.",
-        "Reject an append to a session that is not there, and return None from refresh.",
+        "Reject an append to a session that is not there, and return None from refresh; that takes a row for the "
+        "session itself. If your sessions are never deleted, leave out delete=.",
         gone,
     ),
 )
