@@ -181,7 +181,7 @@ async def test_an_append_is_retried() -> None:
     versioned = VersionedStore()
     assert_type(versioned.open(), VersionedSession)
     versioned.faults.stale = 2
-    retrying = retry_on_stale_session(versioned.refresh, on_conflict=versioned.settle_if_stored)
+    retrying = retry_on_stale_session(versioned.refresh)
     with no_waiting() as events:
         await retrying.call(versioned.append, versioned.open(), "hello")
     assert_type(events, list[RetryEvent])
