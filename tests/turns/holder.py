@@ -9,12 +9,12 @@ import asyncio
 import sys
 import time
 
-from stale_retry.turns import TurnQueue, postgres_lease, redis_lease
+from stale_retry.turns import TurnQueue, sql_lease, redis_lease
 
 
 def open_lease(kind, url, **options):
     if kind == "postgres":
-        return postgres_lease(url, **options)
+        return sql_lease(url, **options)
     from redis.asyncio import Redis
 
     return redis_lease(Redis.from_url(url), **options)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from faults.servers import Postgres, Redis
 
-from stale_retry.turns import SessionBusyError, TurnLostError, TurnQueue, postgres_lease, redis_lease
+from stale_retry.turns import SessionBusyError, TurnLostError, TurnQueue, sql_lease, redis_lease
 
 from .holder import open_lease
 
@@ -256,7 +256,7 @@ def test_a_redis_that_forgets_ends_the_turn_with_an_error():
 def test_a_server_that_cannot_be_reached_refuses_the_turn(tmp_path):
     async def main():
         for lease in (
-            postgres_lease("postgresql+asyncpg://user@localhost:1/none"),
+            sql_lease("postgresql+asyncpg://user@localhost:1/none"),
             open_lease("redis", f"unix://{tmp_path}/none"),
         ):
             turns = queue(lease)
@@ -272,7 +272,7 @@ def test_a_server_that_cannot_be_reached_refuses_the_turn(tmp_path):
 def test_two_processes_may_create_the_table_at_once(servers):
     async def main():
         url = servers["postgres"].url
-        leases = [postgres_lease(url, table="made_at_once") for _ in range(8)]
+        leases = [sql_lease(url, table="made_at_once") for _ in range(8)]
         try:
             assert sum(await asyncio.gather(*(lease.acquire("name", f"{n}") for n, lease in enumerate(leases)))) == 1
         finally:
@@ -295,7 +295,7 @@ def test_a_wrong_option_is_refused_by_name(options, kind, message):
     from redis.asyncio import Redis as Client
 
     with pytest.raises(kind, match=message):
-        postgres_lease("postgresql://nowhere", **options)
+        sql_lease("postgresql://nowhere", **options)
     with pytest.raises(kind, match=message):
         redis_lease(Client(), **options)
 
@@ -303,4 +303,4 @@ def test_a_wrong_option_is_refused_by_name(options, kind, message):
 @pytest.mark.parametrize("table", ["turns; drop table users", "a.b.c", "", "1a"])
 def test_a_tables_name_is_plain(table):
     with pytest.raises(ValueError, match="table must be a plain name"):
-        postgres_lease("postgresql://nowhere", table=table)
+        sql_lease("postgresql://nowhere", table=table)
