@@ -203,6 +203,7 @@ class Turn:
         )
         if await slot.lease.take(patiently=self._options.when_busy != "reject"):
             return None
+        await slot.lease.end()  # so that no note of it is left
         if slot.lease.is_superseded:
             slot.first.ended = "newer"
             report.tell("interrupted", "newer")

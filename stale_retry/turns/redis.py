@@ -13,8 +13,10 @@ from .leases import LeaseAnswer, LeaseNews, LeaseStore
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# Each lease is one hash, whose fields are those of `_rows.Row`; each script is one of its steps.
+# Each lease is one hash, whose fields are those of `_rows.Row`; each script is one of its steps. KEPT: milliseconds that a
+# hash outlasts its lease, for a process that was suspended and finds that nobody took it.
 _READ = """
+local KEPT = 60000
 local function now()
     local time = redis.call('TIME')
     return tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -28,8 +30,9 @@ local function read(key)
     return row
 end
 local function expire(key, row)
-    local until_ = math.max(row.holder and tonumber(row.expires) or 0, row.request and tonumber(row.request_expires) or 0)
-    redis.call('PEXPIREAT', key, string.format('%d', math.ceil(until_ * 1000)))
+    local held = row.holder and tonumber(row.expires) or 0
+    local requested = row.request and tonumber(row.request_expires) or 0
+    redis.call('PEXPIREAT', key, string.format('%d', math.ceil(math.max(held, requested) * 1000) + KEPT))
 end
 local function text(seconds) return string.format('%.6f', seconds) end
 local function is_before(arrived, token, other_arrived, other)
@@ -207,9 +210,9 @@ class RedisLease:
 
 
 def _client(url: str) -> Any:
-    from redis.asyncio import Redis
+    from redis.asyncio import BlockingConnectionPool, Redis
 
-    return Redis.from_url(url)
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=10))
 
 
 async def _close(client: Any) -> None:

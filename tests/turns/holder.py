@@ -13,11 +13,7 @@ from stale_retry.turns import TurnQueue, sql_lease, redis_lease
 
 
 def open_lease(kind, url, **options):
-    if kind == "postgres":
-        return sql_lease(url, **options)
-    from redis.asyncio import Redis
-
-    return redis_lease(Redis.from_url(url), **options)
+    return redis_lease(url, **options) if kind == "redis" else sql_lease(url, **options)
 
 
 def say(*words):
