@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from .._loops import current_loop, run_in, spawn
+from .._loops import current_loop, now, run_in, spawn
 from ._body import GRACE, EndedBy
 from ._keeper import Keeper
 from .errors import EndReason, TurnLostError
@@ -78,7 +78,7 @@ class HeldLease:
 
     def _stop(self) -> None:
         if self._asking is not None:
-            self._asking.deadline = anyio.current_time() + GRACE
+            self._asking.deadline = now(self.loop) + GRACE
         self._until_stopped.cancel()
 
     async def end(self) -> None:
