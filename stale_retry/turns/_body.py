@@ -12,7 +12,7 @@ import anyio
 
 from .._loops import run_in, spawn
 from ._cancelling import Cancelling, cancelling
-from .errors import TurnError, TurnInterruptedError, TurnLostError
+from .errors import EndReason, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnKind
 
 logger = logging.getLogger("stale_retry")
@@ -97,5 +97,5 @@ class Body:
             )
         what = "a newer turn interrupted this one" if self.ended == "newer" else "this turn was stopped"
         so_far = "; what it stored until then is stored" if self.has_begun else " before it began; nothing is stored"
-        reason = "newer" if self.ended == "newer" else "stopped"
+        reason: EndReason = "newer" if self.ended == "newer" else "stopped"
         return TurnInterruptedError(f"{what}{so_far}", reason=reason, started=self.has_begun)

@@ -25,7 +25,9 @@ class Cancelling(Protocol):
 
 def cancelling(task: Any) -> Cancelling:
     """Of the current task."""
-    return _NativeCancelling(task) if isinstance(task, asyncio.Future) else _ScopeCancelling(task)
+    kind: Any = _NativeCancelling if isinstance(task, asyncio.Task) else _ScopeCancelling
+    made: Cancelling = kind(task)
+    return made
 
 
 class _NativeCancelling:
