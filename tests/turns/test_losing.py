@@ -195,7 +195,7 @@ class TestZombies:
                     leases.take_away()
                     await store.append(store.open(), "of the turn that came next")
                     await append(session, "of the zombie")
-            assert [event for event in store.events if "zombie" in str(event)] == []
+            assert [event for event in store.events() if "zombie" in str(event)] == []
 
         on_asyncio(main)
 
