@@ -230,6 +230,7 @@ def test_reject_asks_once(virtually):
                 async with other("session"):
                     raise AssertionError("entered")
             assert error.value.reason == "busy"
+            assert leases.asked == {}
         assert leases.calls == ["acquire", "acquire", "release", "release"]
 
     virtually(main)
