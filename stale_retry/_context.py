@@ -22,7 +22,6 @@ _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMI
 recorders: ContextVar[tuple[Observer, ...]] = ContextVar("stale_retry.recorders", default=())
 """Who else is told every event in this context, outermost first. Waits are instant if there is one."""
 
-
 retry_checks: ContextVar[tuple[Callable[[], Any], ...]] = ContextVar("stale_retry.retry_checks", default=())
 """What is asked before each attempt on a refreshed session, async or plain; what one raises ends the call."""
 
