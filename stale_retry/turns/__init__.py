@@ -6,7 +6,7 @@ from .._public import show_as_own
 from .errors import SessionBusyError, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnEvent, TurnObserver
 from .leases import LeaseAnswer, LeaseNews, LeaseStore
-from .queue import Turn, TurnQueue, WhenBusy
+from .queue import Turn, TurnQueue, WhenBusy, current_turn
 from .redis import redis_lease
 from .sql import sql_lease
 
@@ -23,6 +23,7 @@ __all__ = [
     "TurnObserver",
     "TurnQueue",
     "WhenBusy",
+    "current_turn",
     "redis_lease",
     "sql_lease",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
@@ -99,7 +100,7 @@ class Stream(Generic[T]):
 
     async def _make(self) -> None:
         async with self._turn as turn:
-            self._reader.slot = turn.slot
+            self._reader.slot, self._reader.turn = turn.slot, weakref.ref(turn)
             events: Any = self._events(turn) if callable(self._events) else self._events
             try:
                 async for event in events:

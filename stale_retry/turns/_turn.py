@@ -34,12 +34,14 @@ class Inside:
         slot: its slot; None before it has one.
         is_open: whether turns that are asked for in the context share the slot now. Of the reader of a stream, only
             between two events: while the stream makes the next one, its reader may wait for another turn.
+        turn: the turn that took the slot, while somebody has it.
     """
 
-    __slots__ = ("is_open", "slot")
+    __slots__ = ("is_open", "slot", "turn")
 
-    def __init__(self, slot: Slot | None = None, *, is_open: bool = True) -> None:
-        self.slot = slot
+    def __init__(self, turn: Turn | None = None, *, is_open: bool = True) -> None:
+        self.slot = None if turn is None else turn.slot
+        self.turn = None if turn is None else weakref.ref(turn)
         self.is_open = is_open
 
 
@@ -60,6 +62,17 @@ def slots_around() -> tuple[Slot, ...]:
     if not around:
         return ()
     return tuple(other.slot for other in around if other.slot is not None and other.is_open and other.slot.bodies)
+
+
+def current_turn() -> Turn | None:
+    """The turn that the running code is inside of, the innermost one; None if there is none.
+
+    Code that did not enter the turn itself learns its `id` and how it `ended` here: a tool, or `respond` of a `collect`.
+    """
+    for inside in reversed(_inside.get()):
+        if inside.turn is not None and inside.slot is not None and inside.is_open and inside.slot.bodies:
+            return inside.turn()
+    return None
 
 
 class Turn:
@@ -143,13 +156,13 @@ class Turn:
         body.has_begun = True
         self._body, self._entered_body, self._slot = body, body, slot
         if slot not in around:
-            enter_inside(Inside(slot))
+            enter_inside(Inside(self))
             if slot.lease is not None:
                 retry_checks.set((*retry_checks.get(), slot.lease.check))
         return self
 
     async def _take_slot(self, body: Body, report: Report, around: tuple[Slot, ...]) -> Slot:
-        slot = Slot(self._key, self._token if self._shared is None else self.id, body)
+        slot = Slot(self._key, self.id, body)
         try:
             refused = await self._wait_for(slot, report, around)
             if refused is not None:

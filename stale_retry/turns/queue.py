@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from datetime import timedelta
@@ -17,11 +18,11 @@ from ._lines import Lines
 from ._options import WhenBusy
 from ._report import Report
 from ._stream import Stream
-from ._turn import Turn, slots_around
+from ._turn import Turn, current_turn, slots_around
 from .events import TurnObserver
 from .leases import LeaseStore, name_of
 
-__all__ = ["Turn", "TurnQueue", "WhenBusy"]
+__all__ = ["Turn", "TurnQueue", "WhenBusy", "current_turn"]
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -79,7 +80,6 @@ class TurnQueue:
         self._shared = None if store is None else shared_of(store)
         self._lines = Lines() if self._shared is None else self._shared.lines
         self._batches = Batches()
-        self._scope: Hashable = None
 
     def __call__(self, key: Hashable, *, abort: Callable[[], object] | None = None) -> Turn:
         """A turn of this key, to be entered with `async with`.
@@ -171,12 +171,12 @@ class TurnQueue:
         _checks.is_function("respond", respond, "a coroutine function of the list of messages")
         quiet = _checks.as_seconds("pause", pause)
         at_most = _options.finite_seconds("pause_at_most", pause_at_most)
-        if self._lines.is_inside(self._line_key(key), current_task(), slots_around()):
+        if self._lines.is_inside(key, current_task(), slots_around()):
             async with self._turn(key, None):
                 return await respond([message])
         is_rejecting = self._options.when_busy == "reject"
         answer: T = await self._batches.collect(
-            self._line_key(key),
+            key,
             message,
             respond,
             group=group,
@@ -184,7 +184,7 @@ class TurnQueue:
             pause=0.0 if quiet is None else quiet,
             pause_at_most=at_most,
             open_turn=lambda: self._turn(key, None),
-            refuse=lambda: Report(self._options, self._lines, self._line_key(key)).refusal("longest"),
+            refuse=lambda: Report(self._options, self._lines, key).refusal("longest"),
         )
         return answer
 
@@ -202,7 +202,7 @@ class TurnQueue:
         Raises:
             Exception: what the store of leases raised, when it could not be asked.
         """
-        is_told, runs_here = self._lines.stop(self._line_key(key), turn, waiting=waiting)
+        is_told, runs_here = self._lines.stop(key, turn, waiting=waiting)
         if runs_here or self._shared is None:
             return is_told
         keeper = self._shared.keeper()
@@ -214,7 +214,7 @@ class TurnQueue:
 
     def waiting(self, key: Hashable) -> int:
         """How many turns of this key wait in this process now."""
-        return self._lines.waiting(self._line_key(key))
+        return self._lines.waiting(key)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -222,23 +222,20 @@ class TurnQueue:
     def __bool__(self) -> bool:
         return True
 
-    def _within(self, scope: Hashable, *, shared: bool = True) -> TurnQueue:
-        """The same queue for the keys of one scope, which are equal to no other scope's in this process.
-
-        Args:
-            shared: whether its turns ask for the lease that processes share.
-        """
+    def _unshared(self) -> TurnQueue:
+        """The same queue for keys that only this process knows: no lease is asked for."""
         view = copy.copy(self)
-        view._scope = scope
-        if not shared:
-            view._shared = None
+        view._shared = None
         return view
 
-    def _line_key(self, key: Hashable) -> Hashable:
-        return key if self._scope is None else (self._scope, key)
+    def _patient(self) -> TurnQueue:
+        """The same queue for a turn that waits, whatever `when_busy` says of the others."""
+        view = copy.copy(self)
+        view._options = dataclasses.replace(self._options, when_busy="enqueue", longest=math.inf)
+        return view
 
     def _turn(self, key: Hashable, abort: Callable[[], object] | None) -> Turn:
         if self._shared is None:
             hash(key)
-            return Turn(self._options, self._lines, self._line_key(key), abort, None, "")
-        return Turn(self._options, self._lines, self._line_key(key), abort, self._shared, name_of(key))
+            return Turn(self._options, self._lines, key, abort, None, "")
+        return Turn(self._options, self._lines, key, abort, self._shared, name_of(key))

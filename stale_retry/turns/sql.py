@@ -275,6 +275,7 @@ def _url(text: str) -> Any:
         url = url.set(drivername=dialect.driver)
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("a SQLite database in memory is not shared by processes; give the URL of a file")
+    url.get_dialect().import_dbapi()  # a driver that is missing is told here, and not at the first turn
     return url
 
 

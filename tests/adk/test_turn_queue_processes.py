@@ -28,8 +28,7 @@ PATIENCE = 5.0
 
 class Process:
     def __init__(self, database, name, count, seconds):
-        leases = database.replace("+asyncpg", "")
-        arguments = [database, leases, TIMEOUT, name, count, seconds]
+        arguments = [database, database, TIMEOUT, name, count, seconds]
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "adk.talker", *map(str, arguments)],
             cwd=Path(__file__).parents[1],
