@@ -109,6 +109,7 @@ class Record:
         fate: how its run ended; None: it was cut off.
         is_latest: whether nothing else was said since.
         invocations: its own, and those of runs inside them.
+        length: how many events the session has from the user's event on.
     """
 
     asked: Event
@@ -116,6 +117,7 @@ class Record:
     fate: Fate | None
     is_latest: bool
     invocations: frozenset[str]
+    length: int
 
     def belongs(self, event: Event) -> bool:
         return event.invocation_id in self.invocations
@@ -164,4 +166,4 @@ def _record(asked: Event, since: Sequence[Event]) -> Record:
     invocations = frozenset(own | inside)
     events = [event for event in since if event.invocation_id in own and event.author != "user"]
     is_latest = all(event.content is None or event.invocation_id in invocations for event in since)
-    return Record(asked, events, fate, is_latest, invocations)
+    return Record(asked, events, fate, is_latest, invocations, len(since))

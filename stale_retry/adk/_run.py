@@ -119,8 +119,10 @@ async def _answer(asked: Asked, ended: Callable[[], str | None]) -> AsyncGenerat
             yield event
         if record.fate is not None:
             return
-        await _append(service, asked.key, lambda session: _made_whole(record, session))
-    run = _run_of(asked, record)
+        appended = await _append(service, asked.key, lambda session: _made_whole(record, session))
+        run = _run_of(asked, record, record.length + appended)
+    else:
+        run = _run_of(asked, None, 0)
     _running.set(run)
     runner = asked.runner if run.noting is None else with_service(asked.runner, run.noting)
     arguments = asked.arguments if record is None else {**asked.arguments, "new_message": record.asked.content}
@@ -136,13 +138,13 @@ async def _answer(asked: Asked, ended: Callable[[], str | None]) -> AsyncGenerat
         await _to_the_end(_leave(asked, run, ended(), is_cut_off=is_cut_off))
 
 
-def _run_of(asked: Asked, record: Record | None) -> _Run:
+def _run_of(asked: Asked, record: Record | None, length: int) -> _Run:
     service, outer = asked.runner.session_service, inner_run_of()
     if outer is not None and outer.key != asked.key:
         outer = None
     noting = None
     if record is not None:
-        noting = NotingService(service, continues=record.asked.invocation_id)
+        noting = NotingService(service, continues=record.asked.invocation_id, at_least=length)
     elif asked.digests:
         noting = NotingService(service, messages=asked.digests)
     elif outer is not None and outer.noting is not None and outer.noting.asked is not None:
@@ -208,8 +210,9 @@ async def recent(service: BaseSessionService, key: SessionKey) -> Session | None
     return await service.get_session(app_name=app_name, user_id=user_id, session_id=session_id, config=config)
 
 
-async def _append(service: BaseSessionService, key: SessionKey, events: Callable[[Session], Iterable[Event]]) -> None:
-    """Append what a function makes of the session. Logs what it raises, for the run has ended."""
+async def _append(service: BaseSessionService, key: SessionKey, events: Callable[[Session], Iterable[Event]]) -> int:
+    """Append what a function makes of the session, and return how many events that are. Logs what it raises."""
+    appended = 0
     try:
         if not isinstance(service, RetryingSessionService):
             service = RetryingSessionService(service)
@@ -217,13 +220,15 @@ async def _append(service: BaseSessionService, key: SessionKey, events: Callable
         if session is not None:
             for event in list(events(session)):
                 await service.append_event(session=session, event=event)
+                appended += 1
     except Exception:
         logger.exception("what a run left open could not be noted in its session")
+    return appended
 
 
 async def _to_the_end(work: Any) -> None:
     """However often the task that waits for it is cancelled."""
-    task: asyncio.Task[None] = asyncio.ensure_future(work)
+    task: asyncio.Task[Any] = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
