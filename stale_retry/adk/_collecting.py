@@ -13,8 +13,8 @@ from google.adk.events import Event
 from google.genai import types
 
 from ..turns import TurnQueue, current_turn
-from ._ledger import FIELD, IdempotencyKey, IdempotencyKeyReusedError, note
-from ._run import Asked, answer, record_of
+from ._ledger import IdempotencyKey, IdempotencyKeyReusedError, note
+from ._run import Asked, Ended, answer, record_of
 
 Joined = Literal["notice", "answer"]
 
@@ -38,6 +38,9 @@ class _Caller:
         self.events.append(event)
         self.changed.set()
 
+    def is_answered(self, _: object) -> None:
+        self.changed.set()
+
 
 async def collected(
     turns: TurnQueue, asked: Asked, joined: Joined, idempotency_key: IdempotencyKey
@@ -50,7 +53,7 @@ async def collected(
 
     group = _group(asked, idempotency_key)
     waiting = asyncio.ensure_future(turns.collect(asked.key, caller, respond, group=group))
-    waiting.add_done_callback(lambda _: caller.changed.set())
+    waiting.add_done_callback(caller.is_answered)
     try:
         while not waiting.done() or caller.events:
             if caller.events:
@@ -70,7 +73,7 @@ async def _respond(callers: Sequence[_Caller], joined: Joined) -> None:
     """Answer messages that were delivered before each by itself, and the others together."""
     turn = current_turn()
 
-    def ended() -> str | None:
+    def ended() -> Ended:
         return None if turn is None else turn.ended
 
     new: list[_Caller] = []

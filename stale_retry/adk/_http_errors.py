@@ -10,7 +10,7 @@ from ..turns import TurnError
 
 def as_http_error(error: TurnError) -> TurnError:
     """The same error, which is starlette's `HTTPException` too where that is installed."""
-    kind = _http_kind(type(error))
+    kind: Any = _http_kind(type(error))
     if kind is None or isinstance(error, kind):
         return error
     http_error = kind.__new__(kind)
@@ -21,7 +21,7 @@ def as_http_error(error: TurnError) -> TurnError:
 
 
 @functools.lru_cache
-def _http_kind(kind: type[TurnError]) -> Any:
+def _http_kind(kind: Any) -> Any:
     try:
         from starlette.exceptions import HTTPException
     except ImportError:
@@ -38,7 +38,7 @@ def _http_kind(kind: type[TurnError]) -> Any:
     return type(kind.__name__, (kind, HTTPException), fields)
 
 
-def _reduced_to(kind: type[TurnError]) -> Any:
+def _reduced_to(kind: Any) -> Any:
     def reduce(self: Any) -> Any:
         plain = kind.__new__(kind)
         plain.args = self.args

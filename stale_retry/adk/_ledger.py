@@ -89,11 +89,7 @@ def _noted(event: Event) -> Mapping[str, Any]:
 
 
 def mark(asked: str, fate: Fate) -> Event:
-    """The event that notes how the run of a message ended.
-
-    Args:
-        asked: the invocation of the user's event.
-    """
+    """The event that notes how the run of a message ended; `asked` is the invocation of the user's event."""
     event = Event(author="user", invocation_id=asked)
     note(event, fate=fate)
     return event

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from google.adk.events import Event
 from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, Session
-from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
 from ._ledger import note
 
@@ -64,6 +63,15 @@ class NotingService(BaseSessionService):
             config = GetSessionConfig(num_recent_events=number)
         return await self.service.get_session(config=config, **options)
 
+    async def create_session(self, **options: Any) -> Session:
+        return await self.service.create_session(**options)
+
+    async def list_sessions(self, **options: Any) -> ListSessionsResponse:
+        return await self.service.list_sessions(**options)
+
+    async def delete_session(self, **options: Any) -> None:
+        await self.service.delete_session(**options)
+
     def __getattr__(self, attribute: str) -> Any:
         if attribute == "service":  # not yet set, as in a copy that is being made
             raise AttributeError(attribute)
@@ -92,4 +100,3 @@ def _passed_on(name: str) -> Callable[..., Any]:
 for _name in dir(BaseSessionService):
     if not _name.startswith("_") and _name not in vars(NotingService):
         setattr(NotingService, _name, _passed_on(_name))
-abc.update_abstractmethods(NotingService)

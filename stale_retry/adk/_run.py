@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from google.adk.events import Event
 from google.adk.runners import Runner
@@ -29,6 +29,10 @@ logger = logging.getLogger("stale_retry")
 
 CONTINUE = "Continue."
 """What a model is told whose answer is stored, in a run that is not known to have ended."""
+
+
+Ended = Literal["newer", "stopped", "lost"] | None
+"""Why a turn was ended early, if it was."""
 
 
 @dataclass(eq=False)
@@ -94,13 +98,11 @@ def inner_run_of() -> _Run | None:
     return None if run is None or run.is_over else run
 
 
-async def answer(asked: Asked, ended: Callable[[], str | None]) -> AsyncGenerator[Event, None]:
+async def answer(asked: Asked, ended: Callable[[], Ended]) -> AsyncGenerator[Event, None]:
     """Answer a message inside a turn, in a task of its own.
 
-    A message that was answered before is answered with what is stored. One whose run was cut off is gone on with.
-
-    Args:
-        ended: why the turn was ended early, if it was.
+    A message that was answered before is answered with what is stored. A run that was cut off is continued. `ended`
+    tells why the turn was ended early, if it was.
     """
     try:
         async with aclosing(_answer(asked, ended)) as events:
@@ -111,7 +113,7 @@ async def answer(asked: Asked, ended: Callable[[], str | None]) -> AsyncGenerato
             asked.on_over()
 
 
-async def _answer(asked: Asked, ended: Callable[[], str | None]) -> AsyncGenerator[Event, None]:
+async def _answer(asked: Asked, ended: Callable[[], Ended]) -> AsyncGenerator[Event, None]:
     service = asked.runner.session_service
     record = None if asked.message is None else await record_of(asked, asked.message)
     if record is not None:
@@ -152,7 +154,7 @@ def _run_of(asked: Asked, record: Record | None, length: int) -> _Run:
     return _Run(asked.key, outer, noting)
 
 
-async def _leave(asked: Asked, run: _Run, ended: str | None, *, is_cut_off: bool) -> None:
+async def _leave(asked: Asked, run: _Run, ended: Ended, *, is_cut_off: bool) -> None:
     """Answer the calls that the run left open, and note how it ended if its message has a key."""
     # What may be resumed is not answered for; an interruption is the end of it.
     answers_calls = ended is not None or (is_cut_off and not _is_resumable(asked.runner))
@@ -169,10 +171,10 @@ async def _leave(asked: Asked, run: _Run, ended: str | None, *, is_cut_off: bool
         await _append(asked.runner.session_service, asked.key, last)
 
 
-def _fate(ended: str | None, *, is_cut_off: bool) -> Fate | None:
-    if ended == "stopped" or ended == "newer":
-        return ended
-    return None if is_cut_off or ended is not None else "answered"
+def _fate(ended: Ended, *, is_cut_off: bool) -> Fate | None:
+    if ended is None:
+        return None if is_cut_off else "answered"
+    return ended if ended != "lost" else None
 
 
 async def record_of(asked: Asked, message: Message) -> Record | None:

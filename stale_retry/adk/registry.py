@@ -48,7 +48,7 @@ def register_session_services(
     turns: TurnQueue | None = None,
     **options: Unpack[OptionsButRefresh],
 ) -> None:
-    """Make google-adk's command line understand `stale-retry+` before these schemes, and queue the turns of all runners.
+    """Make google-adk's command line understand `stale-retry+` before these schemes, and queue all turns.
 
     Call it in the `services.py` next to the agents' folders. The rest of the URI is resolved as google-adk resolves it,
     schemes included that others have registered.

@@ -171,7 +171,9 @@ def queue_all_runners(
 
     Args:
         turns: the queue. None: the one that is installed already, or the one that the runners of this process share.
-        idempotency_key, collect, joined: as of a `QueueingRunner`.
+        idempotency_key: as of a `QueueingRunner`.
+        collect: as of a `QueueingRunner`.
+        joined: as of a `QueueingRunner`.
 
     Returns:
         The handle that undoes it. Called again with the same queue and options, the same handle.

@@ -9,6 +9,7 @@ from google.adk.models import LlmResponse
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
+from pydantic import Field
 
 from stale_retry.adk import QueueingRunner, queue_all_runners
 from stale_retry.turns import TurnQueue
@@ -21,6 +22,14 @@ def queue(*args, **options):
     return TurnQueue(*args, **{"observers": (), "deadline": 60, **options})
 
 
+installed = []
+
+
+def undo_queueing():
+    while installed:
+        installed.pop().undo()
+
+
 def queueing(service, agent, turns, plugins=(), **options):
     """A runner of our own."""
     app = App(name="app", root_agent=agent, plugins=list(plugins))
@@ -29,7 +38,7 @@ def queueing(service, agent, turns, plugins=(), **options):
 
 def queued(service, agent, turns, plugins=(), **options):
     """A runner that somebody else made."""
-    queue_all_runners(turns, **options)
+    installed.append(queue_all_runners(turns, **options))
     return Runner(app=App(name="app", root_agent=agent, plugins=list(plugins)), session_service=service)
 
 
@@ -42,8 +51,8 @@ async def memory():
 class CountingLlm(LocalLlm):
     """Calls the tool once for a text that begins with "book", and answers what was asked last. Notes each request."""
 
-    requests: list = []
-    fails: list = []
+    requests: list = Field(default_factory=list)
+    fails: list = Field(default_factory=list)
     """Taken one by one: what to raise, or to wait for, before an answer that follows a response."""
 
     async def generate_content_async(self, llm_request, stream=False):
@@ -82,9 +91,7 @@ def counting_agent(charges, **options):
         charges.append("charge")
         return "booked"
 
-    llm = CountingLlm(**options)
-    llm.requests, llm.fails = [], []
-    agent = Agent(name="assistant", model=llm, tools=[book])
+    agent = Agent(name="assistant", model=CountingLlm(**options), tools=[book])
     return agent, agent.model
 
 

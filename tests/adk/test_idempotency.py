@@ -9,7 +9,7 @@ from google.adk.agents import Agent, SequentialAgent
 from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.sessions.base_session_service import GetSessionConfig
 
-from stale_retry.adk import IdempotencyKeyReusedError, QueueingRunner, RetryingSessionService, queue_all_runners
+from stale_retry.adk import IdempotencyKeyReusedError, QueueingRunner, RetryingSessionService
 from stale_retry.turns import SessionBusyError, TurnInterruptedError
 
 from .app import KEY, content, event, load, rewind
@@ -18,12 +18,6 @@ from .queues import counting_agent, deliver, keyed, memory, queue, queued, queue
 pytestmark = pytest.mark.asyncio
 
 BOOKED = ["call", "response", "answer to book it"]
-
-
-@pytest.fixture(autouse=True)
-def undo_queueing():
-    yield
-    queue_all_runners().undo()
 
 
 @pytest.fixture(params=[queueing, queued])

@@ -9,45 +9,23 @@ import logging
 import pytest
 import pytest_asyncio
 from google.adk.agents import Agent
-from google.adk.apps.app import App
 from google.adk.models import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.runners import Runner
-from google.adk.sessions import DatabaseSessionService, InMemorySessionService
+from google.adk.sessions import DatabaseSessionService
 from google.genai import types
 
-from stale_retry.adk import QueueingRunner, RetryingSessionService, queue_all_runners
-from stale_retry.turns import SessionBusyError, TurnQueue
+from stale_retry.adk import QueueingRunner, RetryingSessionService
+from stale_retry.turns import SessionBusyError
 
-from .app import APP, KEY, LocalLlm, content, event, load
+from .app import APP, KEY, LocalLlm, content, load
 from .conversation import ASKED, Seen, answered, ask, ask_at_once, checking_agent, stored_texts
+from .queues import installed, memory, queue, queued, queueing
 from .releases import DATABASE_LOCKS
 
 pytestmark = pytest.mark.asyncio
 
 TURNS = 20
-
-
-def queue(*args, **options):
-    return TurnQueue(*args, **{"observers": (), "deadline": 60, **options})
-
-
-def queueing(service, agent, turns, plugins=()):
-    return QueueingRunner(
-        app=App(name="app", root_agent=agent, plugins=list(plugins)), session_service=service, turns=turns
-    )
-
-
-def queued(service, agent, turns, plugins=()):
-    """A runner of somebody else's; `undo_queueing` takes it back."""
-    queue_all_runners(turns)
-    return Runner(app=App(name="app", root_agent=agent, plugins=list(plugins)), session_service=service)
-
-
-@pytest.fixture(autouse=True)
-def undo_queueing():
-    yield
-    queue_all_runners().undo()
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +40,6 @@ def nothing_logged():
 def runner_of(request):
     """Makes a runner whose turns queue: `runner_of(service, agent, turns)`."""
     return request.param
-
-
-async def memory():
-    service = InMemorySessionService()
-    await service.create_session(**KEY)
-    return service
 
 
 async def test_turns_at_once_are_all_answered_in_the_order_they_came_and_see_nothing_of_each_other(database, runner_of):
@@ -400,7 +372,7 @@ async def test_a_session_that_is_deleted_while_a_turn_waits_is_not_found(runner_
 
 
 def runner_turns(runner):
-    return runner.turns if isinstance(runner, QueueingRunner) else queue_all_runners().turns
+    return runner.turns if isinstance(runner, QueueingRunner) else installed[-1].turns
 
 
 async def test_a_message_that_waited_goes_to_the_agent_that_was_transferred_to_meanwhile(runner_of):

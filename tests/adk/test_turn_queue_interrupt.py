@@ -5,7 +5,6 @@ import contextlib
 
 import pytest
 from google.adk.agents.invocation_context import InvocationContext
-from google.adk.runners import Runner
 from google.adk.tools import LongRunningFunctionTool
 from google.genai import types
 
@@ -14,7 +13,7 @@ from stale_retry.turns import TurnInterruptedError, TurnQueue
 
 from .app import content, load
 from .conversation import ASKED, Seen, ask, broken_rules, checking_agent, stored_texts
-from .test_turn_queue import memory, queued, queueing, undo_queueing
+from .queues import memory, queued, queueing
 
 pytestmark = pytest.mark.asyncio
 
@@ -78,7 +77,7 @@ async def test_what_is_asked_next_has_a_form_that_the_model_accepts(runner_of):
 
 
 async def test_a_run_whose_reader_is_somewhere_else_is_interrupted_all_the_same():
-    """A slow reader holds up no other turn: the run ends now, and the reader is told when it asks for the next event."""
+    """A slow reader holds up no other turn: the run ends now, and the reader is told at its next event."""
     service = await memory()
     runner = queueing(service, checking_agent(), queue())
     ASKED.set("question 0")
