@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from .._loops import current_loop, run_in, spawn
+from .._loops import current_loop, now, run_in, spawn
 from ._body import GRACE, EndedBy
 from ._keeper import Keeper
 from .errors import EndReason, TurnLostError
@@ -78,7 +78,7 @@ class HeldLease:
 
     def _stop(self) -> None:
         if self._asking is not None:
-            self._asking.deadline = anyio.current_time() + GRACE
+            self._asking.deadline = now(self.loop) + GRACE
         self._until_stopped.cancel()
 
     async def end(self) -> None:
@@ -96,6 +96,7 @@ class HeldLease:
         is_over = self._ended.is_set() or self._until_stopped.cancel_called
         if not self.is_lost and not is_over and time.monotonic() >= self.good_until and current_loop() is self.loop:
             await self._keeper.ask([self], renew=True)
+            await anyio.lowlevel.checkpoint()  # where the block's own task is cancelled, if it has just been lost
         if self.is_lost or (not is_over and time.monotonic() >= self.good_until):
             raise TurnLostError(
                 "the turn that this append belongs to has lost its lease, so another process may have begun a turn of "
@@ -172,7 +173,7 @@ class HeldLease:
         await self._lost.wait()
         await anyio.sleep(GRACE)
         logger.warning(
-            "a turn that lost its lease has not ended within %.0f s; the next turn of its key begins beside it", GRACE
+            "a turn that lost its lease has not ended within %.0f s; the next turn of its key begins while it runs", GRACE
         )
 
     async def _release(self) -> None:

@@ -217,24 +217,36 @@ class Lines:
         return Arrival(granted=slot.granted)
 
     def leave(self, slot: Slot, body: Body) -> bool:
-        """Whether that was the last one inside. Then `free` it."""
+        """Whether that was the last one inside. Then the next turn begins, or the slot's lease is given back first."""
         with _changing:
-            if body in slot.bodies:
-                slot.bodies.remove(body)
-                return not slot.bodies
-            return False
+            return self._leave(slot, body)
 
     def free(self, slot: Slot) -> None:
         """Let the next one go on, or give up waiting. Once more does nothing."""
         with _changing:
-            line = self._lines.get(slot.key)
-            if line is not None:
-                self._hand_on(line, slot)
+            self._free(slot)
 
     def drop(self, slot: Slot, body: Body) -> None:
-        """The same for a turn that was not left, from wherever it is found, the middle of any of the above included."""
+        """Leave it for a turn that was dropped, from wherever it is found, the middle of any of the above included."""
         _dropped.append((self, slot, body))
         _sweep()
+
+    def _leave(self, slot: Slot, body: Body) -> bool:
+        if body not in slot.bodies:
+            return False
+        slot.bodies.remove(body)
+        if slot.bodies:
+            return False
+        if slot.lease is not None:
+            slot.lease.stop()
+        else:
+            self._free(slot)
+        return True
+
+    def _free(self, slot: Slot) -> None:
+        line = self._lines.get(slot.key)
+        if line is not None:
+            self._hand_on(line, slot)
 
     def _hand_on(self, line: _Line, slot: Slot) -> None:
         if line.holder is not slot:
@@ -246,17 +258,6 @@ class Lines:
             if line.holder.grant():
                 return
         del self._lines[slot.key]
-
-    def free_dropped(self, slot: Slot, body: Body) -> None:
-        if body in slot.bodies:
-            slot.bodies.remove(body)
-        if slot.bodies:
-            return
-        line = self._lines.get(slot.key)
-        if slot.lease is not None:
-            slot.lease.stop()
-        elif line is not None:
-            self._hand_on(line, slot)
 
 
 def _is_inside(holder: Slot, task: Any, around: Collection[Slot]) -> bool:
@@ -271,7 +272,7 @@ def _sweep() -> None:
         try:
             while _dropped:
                 lines, slot, body = _dropped.popleft()
-                lines.free_dropped(slot, body)
+                lines._leave(slot, body)
         finally:
             _lock.release()
 

@@ -69,9 +69,7 @@ class Stream(Generic[T]):
                 self._asked.set()
             worker.result()
         except GeneratorExit:
-            self._is_closed = True
-            self._asked.set()
-            self._reader.is_open = False
+            self._close()
             await worker.ended()
             with suppress(TurnError):
                 worker.result()
@@ -85,11 +83,18 @@ class Stream(Generic[T]):
             try:
                 await self._changed.wait()
             except cancelled_class() as error:
+                self._close()
                 await worker.ended(error)
         return bool(self._made)
 
     def _has_changed(self) -> None:
         self._changed.set()
+
+    def _close(self) -> None:
+        """No event is asked for any more."""
+        self._is_closed = True
+        self._reader.is_open = False
+        self._asked.set()
 
     def _end_gently(self) -> None:
         """Another turn waits for the end, so the run does not wait for its reader any more."""

@@ -168,7 +168,7 @@ class Turn:
             if refused is not None:
                 raise report.refusal(refused)
         except BaseException as error:
-            self._give_back(slot, body)
+            self._lines.leave(slot, body)
             if body.leave(error) or (slot.lease is not None and slot.lease.is_superseded):
                 raise body.error() from error
             raise
@@ -235,7 +235,7 @@ class Turn:
         finally:
             if body is slot.first:
                 _leave_inside(slot)
-            if self._give_back(slot, body):
+            if self._lines.leave(slot, body):
                 await self._end(slot, body, report, error)
         if body.ended is not None and (is_ours or error is None):
             raise body.error() from error
@@ -254,24 +254,16 @@ class Turn:
         """Leave the block without an await and from anywhere, any thread included; raises nothing. Once more, or
         instead of entering, it does nothing.
 
-        For code that cannot be an `async with`. The lease of a queue that processes share is given back soon after.
+        For code that cannot be an `async with`. The lease of a queue that processes share is given back soon after. On
+        trio call it in the task that entered the block, because trio does not let another one leave its scopes.
         """
         body, slot, report = self._body, self._slot, self._report
         if body is None or slot is None or report is None:
             return
         self._body = self._slot = None
-        if self._give_back(slot, body):
+        if self._lines.leave(slot, body):
             run_in(body.loop, report.ended, body.ended)
         run_in(body.loop, body.leave, None)
-
-    def _give_back(self, slot: Slot, body: Body) -> bool:
-        """Whether nothing runs inside any more, so that the slot is free, or as soon as its lease is given back."""
-        is_empty = self._lines.leave(slot, body)
-        if is_empty and slot.lease is not None:
-            slot.lease.stop()
-        elif is_empty:
-            self._lines.free(slot)
-        return is_empty
 
     def __del__(self) -> None:
         body, slot, report = self._body, self._slot, self._report
