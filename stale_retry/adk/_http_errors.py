@@ -10,7 +10,8 @@ from ..turns import TurnError
 
 def as_http_error(error: TurnError) -> TurnError:
     """The same error, which is starlette's `HTTPException` too where that is installed."""
-    kind: Any = _http_kind(type(error))
+    error_type: Any = type(error)
+    kind = _http_kind(error_type)
     if kind is None or isinstance(error, kind):
         return error
     http_error = kind.__new__(kind)

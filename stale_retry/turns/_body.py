@@ -85,7 +85,7 @@ class Body:
 
         Anything else that was raised on the way out, another cancellation above all, is not to be hidden.
         """
-        cancelling, self._cancelling = self._cancelling, None
+        cancelling, self._cancelling, self._abort = self._cancelling, None, None
         return cancelling is not None and cancelling.leave(error)
 
     def error(self) -> TurnError:

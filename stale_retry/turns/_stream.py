@@ -75,6 +75,7 @@ class Stream(Generic[T]):
                 worker.result()
             raise
         finally:
+            self._reader.slot = self._reader.turn = None  # it stays in the reader's context
             del worker  # which has the error, which has this frame
 
     async def _is_one_made(self, worker: Worker[None]) -> bool:

@@ -67,7 +67,7 @@ def slots_around() -> tuple[Slot, ...]:
 def current_turn() -> Turn | None:
     """The turn that the running code is inside of, the innermost one; None if there is none.
 
-    Code that did not enter the turn itself learns its `id` and how it `ended` here: a tool, or `respond` of a `collect`.
+    Code that did not enter the turn itself, a tool for instance, learns its `id` and how it `ended` here.
     """
     for inside in reversed(_inside.get()):
         if inside.turn is not None and inside.slot is not None and inside.is_open and inside.slot.bodies:
