@@ -23,7 +23,9 @@ _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMI
 recorders: ContextVar[tuple[Observer, ...]] = ContextVar("stale_retry.recorders", default=())
 """Who else is told every event in this context, outermost first. Waits are instant if there is one."""
 
-retry_checks: ContextVar[tuple[Callable[[], Awaitable[object]], ...]] = ContextVar("stale_retry.retry_checks", default=())
+RetryCheck = Callable[[], Awaitable[object]]
+
+retry_checks: ContextVar[tuple[RetryCheck, ...]] = ContextVar("stale_retry.retry_checks", default=())
 """Awaited before each retry and before each attempt on a refreshed session; what one raises ends the call unchanged."""
 
 

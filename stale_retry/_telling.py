@@ -25,6 +25,9 @@ def tell(observers: Iterable[Callable[[Event], None]], event: Event) -> None:
         except (KeyboardInterrupt, SystemExit, cancelled_class()):
             raise
         except BaseException as raised:
-            logger.error(  # noqa: TRY400  # a local variable would keep the error, and the error this frame
-                "the observer %s raised", name_of(observer), exc_info=apart_from(raised, getattr(event, "error", None), handled)
+            # A local variable would keep the error, and the error this frame.
+            logger.error(  # noqa: TRY400
+                "the observer %s raised",
+                name_of(observer),
+                exc_info=apart_from(raised, getattr(event, "error", None), handled),
             )

@@ -12,7 +12,7 @@ import anyio
 
 from .._loops import run_in, spawn
 from ._cancelling import Cancelling, cancelling
-from .errors import TurnError, TurnInterruptedError, TurnLostError
+from .errors import EndReason, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnKind
 
 logger = logging.getLogger("stale_retry")
@@ -32,18 +32,20 @@ class Body:
         task: a weak reference to the task that waits for what the block does.
         ended: why it was ended early.
         has_begun: whether the block was entered.
+        insists: whether it is cancelled again if it has not ended after a while.
 
     Args:
         report: told when it is ended early.
         abort: ends it gently, by a plain function that its code listens to; None: it is cancelled.
     """
 
-    __slots__ = ("_abort", "_cancelling", "_report", "ended", "has_begun", "loop", "task")
+    __slots__ = ("_abort", "_cancelling", "_report", "ended", "has_begun", "insists", "loop", "task")
 
     def __init__(self, loop: Any, task: Any, report: Report, abort: Callable[[], object] | None) -> None:
         self.loop = loop
         self.ended: EndedBy | None = None
         self.has_begun = False
+        self.insists = False
         self.task: weakref.ref[Any] = weakref.ref(task)
         self._report = report
         self._abort = abort
@@ -60,13 +62,15 @@ class Body:
         self._report("interrupted", reason)
         if self._abort is None or not self.has_begun:
             self._cancelling.cancel()
-            return
-        try:
-            self._abort()
-        except Exception:
-            logger.exception("the abort hook of a turn raised; the turn is cancelled instead")
-            self._cancelling.cancel()
-            return
+            if not self.insists:
+                return
+        else:
+            try:
+                self._abort()
+            except Exception:
+                logger.exception("the abort hook of a turn raised; the turn is cancelled instead")
+                self._cancelling.cancel()
+                return
         if isinstance(self.loop, asyncio.AbstractEventLoop):
             self.loop.call_later(GRACE, self._cancel)
         else:
@@ -97,5 +101,5 @@ class Body:
             )
         what = "a newer turn interrupted this one" if self.ended == "newer" else "this turn was stopped"
         so_far = "; what it stored until then is stored" if self.has_begun else " before it began; nothing is stored"
-        reason = "newer" if self.ended == "newer" else "stopped"
+        reason: EndReason = "newer" if self.ended == "newer" else "stopped"
         return TurnInterruptedError(f"{what}{so_far}", reason=reason, started=self.has_begun)

@@ -25,32 +25,35 @@ class Cancelling(Protocol):
 
 def cancelling(task: Any) -> Cancelling:
     """Of the current task."""
-    return _NativeCancelling(task) if isinstance(task, asyncio.Future) else _ScopeCancelling(task)
+    kind: Any = _NativeCancelling if isinstance(task, asyncio.Task) else _ScopeCancelling
+    made: Cancelling = kind(task)
+    return made
 
 
 class _NativeCancelling:
-    """As `asyncio.timeout` does it, once. A scope of anyio's would also cancel every await of a cleanup, which code
+    """As `asyncio.timeout` does it. A scope of anyio's would also cancel every await of a cleanup, which code
     written for asyncio does not expect, and could be left only in the task that entered it.
     """
 
-    __slots__ = ("_before", "_is_cancelled", "_task")
+    __slots__ = ("_before", "_task", "_times")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = weakref.ref(task)
         self._before = _cancellations(task)
-        self._is_cancelled = False
+        self._times = 0
 
     def cancel(self) -> None:
         task = self._task()
-        if task is not None and not self._is_cancelled:
-            self._is_cancelled = task.cancel()
+        if task is not None and task.cancel():
+            self._times += 1
 
     def leave(self, error: BaseException | None) -> bool:
         task = self._task()
-        if not self._is_cancelled or task is None:
+        if not self._times or task is None:
             return False
         if sys.version_info >= (3, 11):
-            task.uncancel()
+            for _ in range(self._times):
+                task.uncancel()
         if not isinstance(error, asyncio.CancelledError):
             return False
         return _cancellations(task) <= self._before and anyio.current_effective_deadline() != -math.inf

@@ -69,7 +69,7 @@ class _Batch:
 
     async def _wait_for_more(self) -> None:
         end = anyio.current_time() + self._pause_at_most
-        while (left := min(self._last + self._pause, end) - anyio.current_time()) > 0:
+        while (left := min(self._last + self._pause, end) - anyio.current_time()) > 0:  # noqa: ASYNC110
             await anyio.sleep(left)
 
 

@@ -15,6 +15,7 @@ from .._loops import current_loop, now, run_in, spawn
 from ._body import GRACE, EndedBy
 from ._keeper import Keeper
 from .errors import EndReason, TurnLostError
+from .leases import LeaseAnswer
 
 logger = logging.getLogger("stale_retry")
 
@@ -142,14 +143,7 @@ class HeldLease:
         while True:
             asked = time.monotonic()
             try:
-                # Half a question can leave a database locked, so it is not cancelled at once.
-                with anyio.CancelScope(shield=True) as self._asking:
-                    answer = await self._store.acquire(
-                        self.name, self.token, arrived=arrived, interrupts=self._interrupts
-                    )
-                if self._asking.cancelled_caught:
-                    await anyio.lowlevel.checkpoint()  # raises, because it was stopped
-                    raise TimeoutError("the store of turns' leases did not answer")
+                answer = await self._ask(arrived)
                 if answer.is_ours:
                     self.good_until = asked + self._store.timeout
                     return True
@@ -167,13 +161,21 @@ class HeldLease:
             self._on_wait()
             await anyio.sleep(self._store.poll * random.uniform(0.5, 1.5))
 
+    async def _ask(self, arrived: float | None) -> LeaseAnswer:
+        # Half a question can leave a database locked, so one that is stopped has a while to be answered.
+        with anyio.CancelScope(shield=True) as self._asking:
+            return await self._store.acquire(self.name, self.token, arrived=arrived, interrupts=self._interrupts)
+        await anyio.lowlevel.checkpoint()  # raises, because it was stopped
+        raise TimeoutError("the store of turns' leases did not answer")
+
     async def _keep(self) -> None:
         """Until it is stopped. A turn that lost its lease has a while to end before the next one of its key begins."""
         self._keeper.remember(self)
         await self._lost.wait()
         await anyio.sleep(GRACE)
         logger.warning(
-            "a turn that lost its lease has not ended within %.0f s; the next turn of its key begins while it runs", GRACE
+            "a turn that lost its lease has not ended within %.0f s; the next turn of its key begins while it runs",
+            GRACE,
         )
 
     async def _release(self) -> None:

@@ -219,7 +219,7 @@ class Lines:
     def leave(self, slot: Slot, body: Body) -> bool:
         """Whether that was the last one inside. Then the next turn begins, or the slot's lease is given back first."""
         with _changing:
-            return self._leave(slot, body)
+            return self.leave_locked(slot, body)
 
     def free(self, slot: Slot) -> None:
         """Let the next one go on, or give up waiting. Once more does nothing."""
@@ -231,7 +231,7 @@ class Lines:
         _dropped.append((self, slot, body))
         _sweep()
 
-    def _leave(self, slot: Slot, body: Body) -> bool:
+    def leave_locked(self, slot: Slot, body: Body) -> bool:
         if body not in slot.bodies:
             return False
         slot.bodies.remove(body)
@@ -272,7 +272,7 @@ def _sweep() -> None:
         try:
             while _dropped:
                 lines, slot, body = _dropped.popleft()
-                lines._leave(slot, body)
+                lines.leave_locked(slot, body)
         finally:
             _lock.release()
 

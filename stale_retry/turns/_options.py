@@ -23,9 +23,7 @@ class Options:
     name: str
 
 
-def checked(
-    *, when_busy: Any, longest: Any, deadline: Any, reader_patience: Any, observers: Any, name: Any
-) -> Options:
+def checked(*, when_busy: Any, longest: Any, deadline: Any, reader_patience: Any, observers: Any, name: Any) -> Options:
     if when_busy not in get_args(WhenBusy):
         raise ValueError(f"when_busy must be 'enqueue', 'reject' or 'interrupt', got {when_busy!r}")
     told = _checks.as_functions("observers", observers, (log_turn,), "a function of the event", _checks.is_observer)

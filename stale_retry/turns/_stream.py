@@ -44,6 +44,7 @@ class Stream(Generic[T]):
     ) -> None:
         self._abort = abort
         self._turn = open_turn(None if abort is None else self._end_gently)
+        self._turn.insists = True  # what ignores a cancellation is somebody else's code, and a turn waits for its end
         self._events = events
         self._patience = patience
         self._made: deque[T] = deque()

@@ -94,6 +94,7 @@ class Turn:
         self._shared = shared
         self._name = name
         self._token = ""
+        self.insists = False
         self._reader: weakref.ref[Any] | None = None
         self._report: Report | None = None
         self._body: Body | None = None
@@ -147,6 +148,7 @@ class Turn:
             raise RuntimeError("this turn was entered already; ask the queue for another: `async with turns(key)`")
         report = self._report = Report(self._options, self._lines, self._key)
         body = Body(current_loop(), current_task(), report.tell, self._abort)
+        body.insists = self.insists
         if self._reader is not None:
             body.task = self._reader
         around = slots_around()

@@ -35,23 +35,24 @@ class Worker(Generic[T]):
         self._error: BaseException | None = None
         self._traceback: Any = None
         self._scope = anyio.CancelScope()
-        self._task = spawn(self._run)
-        if isinstance(self._task, asyncio.Task):
+        self._task: Any = spawn(self._run)
+        self._is_native = isinstance(self._task, asyncio.Task)
+        if self._is_native:
             self._task.add_done_callback(self._end)  # it may be cancelled before it begins
 
     async def _run(self) -> None:
         try:
-            if isinstance(self._task, asyncio.Task):
+            if self._is_native:
                 self._result = await self._work()
                 return
             with self._scope:
                 self._result = await self._work()
             if self._scope.cancelled_caught:
-                raise asyncio.CancelledError  # noqa: TRY301 - trio's own class cannot be made
+                raise asyncio.CancelledError
         except BaseException as error:
             self._error, self._traceback = error, error.__traceback__
         finally:
-            if not isinstance(self._task, asyncio.Task):
+            if not self._is_native:
                 self._end()
 
     def _end(self, task: asyncio.Task[None] | None = None) -> None:
@@ -61,7 +62,7 @@ class Worker(Generic[T]):
         self._on_done()
 
     def cancel(self) -> None:
-        if isinstance(self._task, asyncio.Task):
+        if self._is_native:
             self._task.cancel()
         else:
             self._scope.cancel()

@@ -65,6 +65,8 @@ class LeaseStore(Protocol):
         arrived before the holder, or before the one that is next, is superseded.
 
         Args:
+            name: of the lease.
+            token: of the turn that asks.
             arrived: what the first answer to this token said; None for the first question.
             interrupts: whether the token's turn interrupts others.
         """
@@ -104,7 +106,8 @@ def _as_json(key: Any) -> Any:
     if isinstance(key, UUID):
         return {"uuid": key.hex}
     if isinstance(key, tuple):
-        return [_as_json(part) for part in key]
+        parts: tuple[Any, ...] = key
+        return [_as_json(part) for part in parts]
     raise TypeError(
         "a key that processes share must be a str, int, float, bool, None, UUID or a tuple of these, but it is or "
         f"contains a {type(key).__name__}; use its id, or turn it into a string"

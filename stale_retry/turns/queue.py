@@ -124,6 +124,7 @@ class TurnQueue:
         A turn of the same key that the reader asks for between two events is inside this one.
 
         Args:
+            key: as of a turn.
             events: an async generator, or a function that takes the `Turn` and returns one.
             abort: as of a turn.
 
@@ -158,6 +159,8 @@ class TurnQueue:
         along. A message that arrives after another turn of the key waits too is answered after that one.
 
         Args:
+            key: as of a turn.
+            message: anything.
             respond: takes the list of messages in the order of arrival. The first caller's function is called.
             group: only messages of equal groups are answered together. Anything hashable.
             pause: seconds or timedelta to wait for more messages, after each one, before a turn begins that did not
@@ -191,12 +194,13 @@ class TurnQueue:
     async def stop(self, key: Hashable, turn: str | None = None, *, waiting: bool = False) -> bool:
         """End the turn of this key that runs, in whichever process that shares the lease. True if it was told.
 
-        It is told within 2 seconds and ends with `TurnInterruptedError`, whose reason is "stopped". With an `abort` hook
-        it is cancelled 5 seconds later if it has not ended by then.
+        It is told within 2 seconds and ends with `TurnInterruptedError`, whose reason is "stopped". With an `abort`
+        hook it is cancelled 5 seconds later if it has not ended by then.
 
         Args:
-            turn: a `Turn.id`, so that a stop which comes late does not hit the next turn; it also ends that turn while it
-                waits in this process. None: whichever runs.
+            key: of the turn.
+            turn: a `Turn.id`, so that a stop which comes late does not hit the next turn; it also ends that turn while
+                it waits in this process. None: whichever runs.
             waiting: whether to end all turns of the key that wait in this process, too.
 
         Raises:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._connections import Connections
 from ._options import finite_seconds
+from .errors import EndReason
 from .leases import LeaseAnswer, LeaseNews, LeaseStore
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# Each lease is one hash, whose fields are those of `_rows.Row`; each script is one of its steps. KEPT: milliseconds that a
-# hash outlasts its lease, for a process that was suspended and finds that nobody took it.
+# Each lease is one hash, whose fields are those of `_rows.Row`; each script is one of its steps.
+# KEPT: milliseconds that a hash outlasts its lease, for a process that was suspended and finds that nobody took it.
 _READ = """
 local KEPT = 60000
 local function now()
@@ -40,7 +41,7 @@ local function is_before(arrived, token, other_arrived, other)
     return token < other
 end
 """
-# Arguments: the token, when it arrived or '', '1' if it interrupts, and for how many seconds a lease and a request last.
+# Arguments: the token, when it arrived or '', '1' if it interrupts, and how many seconds a lease and a request last.
 _ACQUIRE = """
 local key, token, row, t = KEYS[1], ARGV[1], read(KEYS[1]), now()
 local interrupts, lasts, waits = ARGV[3] == '1', tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -188,9 +189,9 @@ class RedisLease:
             some = tokens[first : first + at_once]
             heard = await self._run(_LOOK, [held[token] for token in some], lasts, *some)
             for token, answer in zip(some, heard, strict=True):
-                words = answer.decode() if isinstance(answer, bytes) else answer
+                words: str = answer.decode() if isinstance(answer, bytes) else answer
                 if words != "-":
-                    news[token] = LeaseNews(words.removesuffix("+") or None, words.endswith("+"))
+                    news[token] = LeaseNews(cast("EndReason", words.removesuffix("+")) or None, words.endswith("+"))
         return news
 
     async def release(self, name: str, token: str) -> bool:
@@ -212,7 +213,8 @@ class RedisLease:
 def _client(url: str) -> Any:
     from redis.asyncio import BlockingConnectionPool, Redis
 
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=10))
+    pools: Any = BlockingConnectionPool
+    return Redis.from_pool(pools.from_url(url, max_connections=10))
 
 
 async def _close(client: Any) -> None:

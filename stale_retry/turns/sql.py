@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import timedelta
@@ -203,7 +203,7 @@ class SqlLease:
         await self._connections.aclose()
 
     @asynccontextmanager
-    async def _step(self) -> AsyncIterator[AsyncConnection]:
+    async def _step(self) -> AsyncGenerator[AsyncConnection]:
         engine = self._connections.here()
         if self._dialect.isolation is not None:
             engine = engine.execution_options(isolation_level=self._dialect.isolation)

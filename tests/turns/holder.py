@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 
-from stale_retry.turns import TurnQueue, sql_lease, redis_lease
+from stale_retry.turns import TurnQueue, redis_lease, sql_lease
 
 
 def open_lease(kind, url, **options):

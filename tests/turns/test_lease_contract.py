@@ -268,7 +268,7 @@ class TestEachLease:
             leases = [again(url, number) for _ in range(6)]
             try:
                 for lease in leases:
-                    await lease.look({"nobody": "nothing"}, renew=False) if url.startswith("unix:") else await connected(lease)
+                    await connected(lease, has_tables=not url.startswith("unix:"))
                 answers = await asyncio.gather(*(lease.acquire("session", f"{n}") for n, lease in enumerate(leases)))
                 return [answer.is_ours for answer in answers].count(True)
             finally:
@@ -381,7 +381,10 @@ def again(url, number, **options):
     return sql_lease(url, table=f"again_{number}", **options)
 
 
-async def connected(lease):
+async def connected(lease, *, has_tables):
+    if not has_tables:
+        await lease.look({"nobody": "nothing"}, renew=False)
+        return
     with pytest.raises(Exception, match=r"(?i)no such table|does not exist|doesn't exist"):
         await lease.look({"nobody": "nothing"}, renew=False)
 
@@ -510,7 +513,7 @@ def test_an_engine_is_one_of_a_known_database_and_asynchronous():
         sql_lease("oracle://nowhere")
     with pytest.raises(ValueError, match="in memory is not shared"):
         sql_lease("sqlite://")
-    with pytest.raises(TypeError, match="must be an AsyncEngine of SQLAlchemy, or a URL; got Engine"):
+    with pytest.raises(TypeError, match=r"must be an AsyncEngine of SQLAlchemy, or a URL; got Engine"):
         sql_lease(sqlalchemy.create_engine("sqlite://"))
-    with pytest.raises(TypeError, match="client must be a client of redis.asyncio, or a URL; got int"):
+    with pytest.raises(TypeError, match=r"client must be a client of redis.asyncio, or a URL; got int"):
         redis_lease(1)

@@ -417,7 +417,7 @@ def test_a_uuid_is_a_key_and_not_the_same_one_as_its_text():
 
 def test_a_key_that_has_no_name_is_refused_before_the_turn_waits():
     turns = TurnQueue(shared=Leases())
-    with pytest.raises(TypeError, match="a key that processes share must be .* contains a frozenset"):
+    with pytest.raises(TypeError, match=r"a key that processes share must be .* contains a frozenset"):
         turns(frozenset("session"))
 
 
