@@ -96,7 +96,9 @@ async def test_a_stopped_turn_is_409_with_one_line_in_the_log(server, caplog):
             stopped = await first
         assert stopped.status_code == 409
         assert "stopped" in stopped.json()["detail"]
-        assert [(record.name, record.exc_info) for record in caplog.records] == [("stale_retry", None)]
+        assert [record.exc_info for record in caplog.records if record.exc_info] == []
+        # google-adk 2.0 to 2.6 adds a line of its own.
+        assert [record.name for record in caplog.records if not record.name.startswith("google")] == ["stale_retry"]
 
 
 async def test_a_stream_says_that_the_session_is_busy(server):
