@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 from uuid import UUID
 
 from .errors import EndReason
@@ -106,8 +106,7 @@ def _as_json(key: Any) -> Any:
     if isinstance(key, UUID):
         return {"uuid": key.hex}
     if isinstance(key, tuple):
-        parts: tuple[Any, ...] = key
-        return [_as_json(part) for part in parts]
+        return [_as_json(part) for part in cast("Any", key)]
     raise TypeError(
         "a key that processes share must be a str, int, float, bool, None, UUID or a tuple of these, but it is or "
         f"contains a {type(key).__name__}; use its id, or turn it into a string"

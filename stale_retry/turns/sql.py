@@ -30,6 +30,7 @@ class _Dialect(NamedTuple):
         on_duplicate: makes an insert lock the row that exists.
         lock: makes a select lock what it reads.
         isolation: that each step needs; None: the engine's own.
+        takes_lists: whether a list is one parameter, which is several times as fast.
     """
 
     driver: str
@@ -38,6 +39,7 @@ class _Dialect(NamedTuple):
     on_duplicate: str
     lock: str
     isolation: str | None
+    takes_lists: bool = False
 
 
 _POSTGRESQL = _Dialect(
@@ -47,6 +49,7 @@ _POSTGRESQL = _Dialect(
     "on conflict (name) do update set name = excluded.name",
     " for update",
     "READ COMMITTED",
+    takes_lists=True,
 )
 _MYSQL = _Dialect(
     "mysql+asyncmy",
@@ -82,8 +85,8 @@ _LOCK = """
 _READ = f"select {', '.join(_COLUMNS)}, {{clock}} from {{table}} where name = :name{{lock}}"  # noqa: S608 - checked
 _WRITE = f"update {{table}} set {', '.join(f'{column} = :{column}' for column in _COLUMNS)} where name = :name"  # noqa: S608
 _DELETE = "delete from {table} where name = :name"
-_RENEW = "update {table} set expires = {clock} + :timeout where name in :names and holder in :tokens"
-_LOOK = f"select {', '.join(_COLUMNS)}, {{clock}} from {{table}} where name in :names and holder in :tokens"  # noqa: S608
+_RENEW = "update {table} set expires = {clock} + :timeout where name {names} and holder {tokens}"
+_LOOK = f"select {', '.join(_COLUMNS)}, {{clock}} from {{table}} where name {{names}} and holder {{tokens}}"  # noqa: S608
 _STOP = """
     update {table} set reason = case when stop = holder then reason else 'stopped' end, stop = holder
     where name = :name and expires > {clock} and holder
@@ -252,9 +255,11 @@ class SqlLease:
                     clock=dialect.clock,
                     on_duplicate=dialect.on_duplicate,
                     lock=dialect.lock,
+                    names="= any(:names)" if dialect.takes_lists else "in :names",
+                    tokens="= any(:tokens)" if dialect.takes_lists else "in :tokens",
                 )
             )
-            if ":names" in statement:
+            if "{names}" in statement and not dialect.takes_lists:
                 made = made.bindparams(bindparam("names", expanding=True), bindparam("tokens", expanding=True))
             self._statements[statement] = made
         return made

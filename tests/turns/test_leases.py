@@ -423,3 +423,39 @@ def test_a_key_that_has_no_name_is_refused_before_the_turn_waits():
 
 def test_a_store_of_leases_is_any_object_with_these_methods():
     assert isinstance(Leases(), LeaseStore)
+
+
+def test_queues_that_share_one_lease_object_are_one_queue(virtually):
+    async def main():
+        leases = Leases()
+        one, other = (TurnQueue(shared=leases, observers=(), deadline=5) for _ in range(2))
+        async with one("session"), other("session"), one("session"):
+            assert len(one) == len(other) == 1
+        crowd, same = Crowd(one), Crowd(other)
+        same.running = crowd.running
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (crowd.turn, "a"), (same.turn, "b"), (crowd.turn, "c"))
+        assert crowd.ended + same.ended == ["a", "c", "b"]
+
+    virtually(main)
+
+
+def test_connections_of_a_store_are_closed_when_the_last_turn_has_ended_for_a_while(virtually):
+    class Connected(Leases):
+        closed = 0
+
+        async def close_here(self):
+            self.closed += 1
+
+    async def main():
+        leases = Connected()
+        turns = TurnQueue(shared=leases, observers=())
+        for _ in range(2):
+            async with turns("session"):
+                await anyio.sleep(20)
+            await anyio.sleep(4)
+            assert leases.closed == 0
+        await anyio.sleep(2)
+        assert leases.closed == 1
+
+    virtually(main)
