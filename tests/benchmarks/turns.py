@@ -36,8 +36,7 @@ from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, DatabaseSessionService
 from google.adk.version import __version__
 
-from stale_retry.adk import RetryingSessionService
-from stale_retry.adk.turns import QueueingRunner, TurnQueuePlugin
+from stale_retry.adk import QueueingRunner, RetryingSessionService, queue_all_runners
 from stale_retry.lab.conversation import ASKED, Seen, ask, checking_agent
 from stale_retry.turns import SessionBusyError, TurnInterruptedError, TurnQueue
 
@@ -73,10 +72,9 @@ def queued(service: BaseSessionService, seen: Seen, when_busy: Any = "enqueue", 
     )
 
 
-def plugged(service: BaseSessionService, seen: Seen) -> Runner:
-    plugin = TurnQueuePlugin(TurnQueue(observers=()))
-    app = App(name="app", root_agent=checking_agent(seen, seconds=0.02), plugins=[plugin])
-    return Runner(app=app, session_service=RetryingSessionService(service, observers=()))
+def all_queued(service: BaseSessionService, seen: Seen) -> Runner:
+    queue_all_runners(TurnQueue(observers=()))
+    return wrapped(service, seen)
 
 
 def row(*cells: object) -> None:
@@ -97,7 +95,7 @@ async def at_once(count: int = 20) -> bool:
         "bare": bare,
         "the wrapper alone": wrapped,
         "the wrapper and `QueueingRunner`": queued,
-        "the wrapper and `TurnQueuePlugin`": plugged,
+        "the wrapper and `queue_all_runners`": all_queued,
     }
     for name, make in kinds.items():
         async with sqlite() as service:
@@ -110,8 +108,9 @@ async def at_once(count: int = 20) -> bool:
             took = time.perf_counter() - began
             done = answered(outcomes)
             row(name, len(done), seen.requests, len(seen.refused), seen.foreign, f"{took:.1f}")
-            if make in (queued, plugged):
+            if make in (queued, all_queued):
                 good = good and len(done) == count and not seen.refused and not seen.foreign
+            queue_all_runners().undo()
     return good
 
 
@@ -195,18 +194,14 @@ AGENT = """
     root_agent = Agent(name="app", model=Local(), tools=[look_up])
 """
 
-PLUGIN = """
-    import os
-    from stale_retry.adk.turns import TurnQueuePlugin
-    from stale_retry.turns import TurnQueue, postgres_lease
-
-    plugin = TurnQueuePlugin(TurnQueue(shared=postgres_lease(os.environ["LEASES"], timeout=3), longest=None))
-"""
-
 SERVICES = """
+    import os
     from stale_retry.adk import register_session_services
+    from stale_retry.turns import TurnQueue, sql_lease
 
-    register_session_services()
+    leases = os.environ["LEASES"]
+    turns = TurnQueue(shared=sql_lease(leases, timeout=3), longest=None) if leases else None
+    register_session_services(turns=turns)
 """
 
 
@@ -217,13 +212,12 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        plugin = ["--extra_plugins", "our_plugin.plugin"] if leases else []
         port = self.url.rpartition(":")[2]
         places = [str(agents), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "google.adk.cli", "api_server", "--port", port),
-                *("--session_service_uri", database, *plugin, str(agents)),
+                *("--session_service_uri", database, str(agents)),
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "LEASES": leases or ""},
             stdout=subprocess.DEVNULL,
@@ -263,11 +257,11 @@ async def servers(count: int = 3, turns: int = 30) -> bool:
         )
         plain = postgres.url.replace("postgresql:", "postgresql+asyncpg:")
         cases = {"bare": (plain, None), "the wrapper alone": (f"stale-retry+{plain}", None)}
-        cases["the wrapper, `TurnQueuePlugin` and `postgres_lease`"] = (f"stale-retry+{plain}", postgres.url)
+        cases["`services.py` with `turns=` and `sql_lease`"] = (f"stale-retry+{plain}", plain)
         good = True
         for number, (name, (database, leases)) in enumerate(cases.items()):
             good = await over_http(name, database, leases, count, turns, f"session-{number}") or leases is None
-        return await killed(f"stale-retry+{plain}", postgres.url, count) and good
+        return await killed(f"stale-retry+{plain}", plain, count) and good
     finally:
         postgres.close()
 
@@ -279,7 +273,6 @@ async def running(database: str, leases: str | None, count: int, seconds: float)
         (agents / "app").mkdir()
         (agents / "app" / "__init__.py").write_text("from . import agent\n")
         (agents / "app" / "agent.py").write_text(textwrap.dedent(AGENT).replace("SECONDS", str(seconds)))
-        (agents / "our_plugin.py").write_text(textwrap.dedent(PLUGIN))
         (agents / "services.py").write_text(textwrap.dedent(SERVICES))
         started = [Server(agents, database, leases) for _ in range(count)]
         async with httpx.AsyncClient(timeout=120) as client:
@@ -367,14 +360,17 @@ async def ag_ui(runs: int = 9) -> bool:
 
     head(f"ag-ui-adk, {runs} runs at once on one thread, whose tool counts a state key", "", "ended well", "count")
     good = True
-    for name, wrap, plugins in (
-        ("bare", False, []),
-        ("the wrapper alone", True, []),
-        ("the wrapper and `TurnQueuePlugin`", True, [TurnQueuePlugin(TurnQueue(observers=()))]),
+    for name, wrap, queues in (
+        ("bare", False, False),
+        ("the wrapper alone", True, False),
+        ("the wrapper and `queue_all_runners`", True, True),
     ):
-        async with sqlite() as database:
+        async with contextlib.AsyncExitStack() as stack:
+            if queues:
+                stack.enter_context(queue_all_runners(TurnQueue(observers=())))
+            database = await stack.enter_async_context(sqlite())
             service = RetryingSessionService(database, observers=()) if wrap else database
-            app = App(name="app", root_agent=checking_agent(Seen(), tools=[look_up], seconds=0.02), plugins=plugins)
+            app = App(name="app", root_agent=checking_agent(Seen(), tools=[look_up], seconds=0.02))
             agent = ADKAgent.from_app(app, user_id="user", session_service=service)
 
             async def run(number: int, agent: Any = agent) -> bool:
@@ -401,7 +397,7 @@ async def ag_ui(runs: int = 9) -> bool:
             assert session is not None
             count = session.state.get("count", 0) - 1
             row(name, f"{ended} of {runs}", count)
-            good = good and (not plugins or ended == count == runs)
+            good = good and (not queues or ended == count == runs)
             assert stored_texts(session)
     return good
 
