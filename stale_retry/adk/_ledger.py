@@ -161,5 +161,8 @@ def _record(asked: Event, since: Sequence[Event]) -> Record:
             fate = cast(Fate, noted["fate"])
     invocations = frozenset(own | inside)
     events = [event for event in since if event.invocation_id in own and event.author != "user"]
+    # The error that a run was cut off with is not what the message is answered with.
+    last = events[-1].invocation_id if events and fate is not None else None
+    events = [event for event in events if event.error_code is None or event.invocation_id == last]
     is_latest = all(event.content is None or event.invocation_id in invocations for event in since)
     return Record(asked, events, fate, is_latest, invocations, len(since))
