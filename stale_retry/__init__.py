@@ -16,7 +16,7 @@ from .backoff import (
     linear,
     proportional_jitter,
 )
-from .conflict import Conflict
+from .conflict import Conflict, Settled
 from .detection import (
     http_status,
     is_conflict_error,
@@ -36,7 +36,6 @@ from .errors import (
     StaleSessionRetryError,
 )
 from .events import RetryEvent
-from .gates.local import local_gate
 from .transient import is_transient_error, retry_if_transient
 
 __version__ = "0.1.0"
@@ -50,6 +49,7 @@ __all__ = [
     "RetryEvent",
     "SessionGoneError",
     "SessionRefreshError",
+    "Settled",
     "StaleSessionError",
     "StaleSessionRetryError",
     "StaleSessionRetrying",
@@ -65,7 +65,6 @@ __all__ = [
     "is_transient_error",
     "limits",
     "linear",
-    "local_gate",
     "proportional_jitter",
     "retry_if_conflict",
     "retry_if_stale_session",

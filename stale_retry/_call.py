@@ -2,88 +2,96 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import io
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from inspect import Parameter, Signature
 from typing import Any
 
-from ._checks import accepts, is_async, takes_last
-from ._types import Refresh
+from ._checks import accepts, is_async, is_async_generator, name_of, takes_exactly
+from ._policy import Policy
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class WrongCall(Exception):
-    """The arguments do not fit the function, which says best itself what is wrong with them."""
+    """The arguments do not fit the function, whose own error says best what is wrong with them."""
 
 
-@dataclass(frozen=True)
 class CallShape:
-    """What is known about an append before any call of it.
+    """What is known about a function before any call of it.
 
     Attributes:
-        signature: the append's own.
-        session: the name of the parameter that carries the session.
+        session: the name of the parameter that carries the session; empty where there is none.
         before: the names of the positional parameters before it.
+        position: where the session, or the key, stands among the positional arguments; None where it comes by keyword.
         with_receivers: whether the refresh hook also takes what a bound method or a partial already holds.
-        takes_more: whether the append takes anything besides its leading arguments, an event above all.
-        position: where the session stands among the positional arguments; None where it comes by keyword only.
+        is_a_save: whether no argument has to follow the session, so that the event may be inside it.
     """
 
-    signature: Signature
-    session: str
-    before: tuple[str, ...] = ()
-    with_receivers: bool = False
-    takes_more: bool = True
-    position: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        positional = self.signature.parameters[self.session].kind in _POSITIONAL
-        object.__setattr__(self, "position", len(self.before) if positional else None)
-
-    @classmethod
-    def of(cls, append: Callable[..., Any], session: str, refresh: Refresh) -> CallShape:
-        """Inspect an append.
-
-        Raises:
-            TypeError: it is not a coroutine function, or the refresh hook cannot take its leading arguments.
-            ValueError: it has no parameter of that name.
-        """
-        name = name_of(append)
-        refuse_plain_function(append)
+    def __init__(self, append: Callable[..., Any], policy: Policy, *, keep_signature: bool = True) -> None:
+        refuse_plain_function(append, policy.WORDS.append)
         signature = inspect.signature(append)
-        parameters = signature.parameters
+        # What is kept for calls that come again must not lead back to the function, which a default may do.
+        self._signature = signature if keep_signature else None
+        self.session = policy.session
+        self.before: tuple[str, ...] = ()
+        self.position: int | None = None
+        self.with_receivers = False
+        self.is_a_save = False
+        if policy.refresh is not None:
+            self._find_session(append, signature, policy)
+        if policy.finder is not None:
+            policy.finder.refuse_unless_met(append, [*_receiver_names(append), *signature.parameters])
+
+    def _find_session(self, append: Callable[..., Any], signature: Signature, policy: Policy) -> None:
+        session, parameters = self.session, signature.parameters
         if session not in parameters or parameters[session].kind in _VARIADIC:
-            close = difflib.get_close_matches(session, parameters, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"session must name a parameter of the append, but {name}{signature} has no {session!r}{hint}"
+                f"session must name a parameter of the append, but {name_of(append)}{signature} has no {session!r}; "
+                f"{_cure_for_session(session, list(parameters))}"
             )
         names = list(parameters)
-        before = tuple(n for n in names[: names.index(session)] if parameters[n].kind in _POSITIONAL)
-        bound = _receivers(append)
-        takes_more = len(parameters) > len(before) + 1 or isinstance(append, functools.partial)
-        for receivers in ((), bound) if bound else ((),):
-            position = len(receivers) + len(before)
-            if accepts(refresh, position + 1):
-                if not takes_last(refresh, session, position + 1):
-                    raise TypeError(
-                        f"refresh would get the session as its argument number {position + 1}, because it is called "
-                        f"with the leading arguments of {name}; but {name_of(refresh)}{inspect.signature(refresh)} has "
-                        f"{session!r} elsewhere"
-                    )
-                return cls(signature, session, before, bool(receivers), takes_more)
+        after = names[names.index(session) + 1 :]
+        self.before = tuple(n for n in names[: names.index(session)] if parameters[n].kind in _POSITIONAL)
+        if parameters[session].kind in _POSITIONAL:
+            self.position = len(self.before)
+        needed = [n for n in after if parameters[n].default is Parameter.empty and parameters[n].kind not in _VARIADIC]
+        self.is_a_save = not needed and not isinstance(append, functools.partial)
+        receivers = _receivers(append)
+        for held in ((), receivers) if receivers else ((),):
+            count = len(held) + len(self.before) + 1
+            if accepts(policy.refresh, count):  # type: ignore[arg-type]
+                self._refuse_misbound(append, policy.refresh, count)
+                self.with_receivers = bool(held)
+                return
         raise TypeError(
-            f"refresh must take the leading arguments of {name}, up to and including the session, as "
-            f"refresh({', '.join((*before, session))}); {name_of(refresh)}{inspect.signature(refresh)} cannot"
+            f"refresh must take the leading arguments of {name_of(append)}, up to and including the session, as "
+            f"refresh({', '.join((*self.before, session))}); "
+            f"{name_of(policy.refresh)}{inspect.signature(policy.refresh)} cannot"  # type: ignore[arg-type]
         )
 
-    def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The session of a call.
+    def _refuse_misbound(self, append: Callable[..., Any], refresh: Any, count: int) -> None:
+        if takes_exactly(refresh, count):
+            try:
+                names = list(inspect.signature(refresh).parameters)
+            except (TypeError, ValueError):
+                return
+            if self.session not in names or names.index(self.session) == count - 1:
+                return
+        raise TypeError(
+            f"refresh is called with the leading arguments of {name_of(append)}, so it would get the session as its "
+            f"argument number {count}; {name_of(refresh)}{inspect.signature(refresh)} takes something else there. "
+            f"Write it as refresh({', '.join((*self.before, self.session))})"
+        )
+
+    def signature_of(self, append: Callable[..., Any]) -> Signature:
+        return inspect.signature(append) if self._signature is None else self._signature
+
+    def key_of(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the policy's key is asked about: the session of a call.
 
         Raises:
             WrongCall: there is none.
@@ -93,24 +101,21 @@ class CallShape:
             return args[position]
         if self.session in kwargs:
             return kwargs[self.session]
-        default = self.signature.parameters[self.session].default
+        default = self.signature_of(append).parameters[self.session].default
         if default is Parameter.empty:
             raise WrongCall
         return default
 
-    def bind(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        return Call(append, self, args, kwargs)
-
 
 class Call:
-    """One call of an append: what the caller gave, in which the session and what a hook changes are replaced.
+    """One call: what the caller gave, in which the session and what a hook changes are replaced.
 
     Attributes:
         append: what is called.
         args, kwargs: the arguments of the coming attempt, each where the caller put it.
     """
 
-    __slots__ = ("_arguments", "_receivers", "_shape", "append", "args", "kwargs")
+    __slots__ = ("_receivers", "_shape", "append", "args", "kwargs")
 
     def __init__(
         self,
@@ -127,29 +132,42 @@ class Call:
         if receivers is None:
             receivers = _receivers(append) if shape.with_receivers else ()
         self._receivers = receivers
-        self._arguments: dict[str, Any] = {}
 
     @property
     def fits(self) -> bool:
         """Whether the function can be called so."""
         try:
-            self._bound()
+            self.signature.bind(*self.args, **self.kwargs)
         except TypeError:
             return False
         return True
 
     @property
+    def signature(self) -> Signature:
+        return self._shape.signature_of(self.append)
+
+    @property
     def is_a_save(self) -> bool:
-        """Whether the event can only be inside the session, because the append takes nothing else."""
-        return not self._shape.takes_more
+        """Whether the event may be inside the session, because nothing that must be given follows it."""
+        return self._shape.is_a_save and not self._has_variadic_arguments
+
+    @property
+    def _has_variadic_arguments(self) -> bool:
+        named = [p for p in self.signature.parameters.values() if p.kind in _POSITIONAL]
+        return len(self.args) > len(named)
 
     @property
     def session(self) -> Any:
-        return self._shape.session_of(self.args, self.kwargs)
+        shape = self._shape
+        return shape.key_of(self.append, self.args, self.kwargs) if shape.session else None
 
     @session.setter
     def session(self, session: Any) -> None:
-        self._replace({self._shape.session: session})
+        position = self._shape.position
+        if position is not None and position < len(self.args):
+            self.args = (*self.args[:position], session, *self.args[position + 1 :])
+        else:
+            self._replace({self._shape.session: session})
 
     @property
     def leading(self) -> tuple[Any, ...]:
@@ -163,33 +181,53 @@ class Call:
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of the coming attempt by name, defaults included; `take_over` makes changes count."""
-        self._arguments = self._bound()
-        return {**self._arguments, **{name: dict(self._arguments[name]) for name in self._variadic_keywords()}}
+        arguments = self._bound()
+        keywords = [n for n, p in self.signature.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
+        return Arguments({**arguments, **{name: dict(arguments[name]) for name in keywords}})
 
-    def take_over(self, arguments: dict[str, Any]) -> None:
+    def named(self) -> dict[str, Any]:
+        """The same for `find_stored`, with what a bound method or a partial already holds."""
+        receivers = dict(zip(_receiver_names(self.append), _receivers(self.append), strict=False))
+        return {**receivers, **self._bound()}
+
+    def take_over(self, before: dict[str, Any], arguments: dict[str, Any]) -> None:
         """Put what a hook changed into the call.
 
         Raises:
             TypeError: an argument was added that the append does not have.
         """
-        parameters = self._shape.signature.parameters
+        parameters = self.signature.parameters
         for name in arguments:
             if name not in parameters:
                 raise TypeError(f"conflict.arguments has no {name!r}; there are {', '.join(parameters)}")
-        before = self._arguments
         changed = {name: value for name, value in arguments.items() if name not in before or before[name] is not value}
         if len(arguments) < len(before) or any(parameters[n].kind is Parameter.VAR_POSITIONAL for n in changed):
             self._rebuild(arguments)
-        else:
+        elif changed:
             self._replace(changed)
+
+    def read_once(self) -> str | None:
+        """The name of an argument that cannot be read by a second attempt, if there is one."""
+        leading = self._shape.position
+        rest = self.args if leading is None or not self._shape.session else self.args[leading + 1 :]
+        if not any(map(_is_read_once, (*rest, *self.kwargs.values()))):
+            return None
+        for name, value in self._bound().items():
+            if name in (*self._shape.before, self._shape.session):
+                continue
+            kind = self.signature.parameters[name].kind
+            values = value if kind is Parameter.VAR_POSITIONAL else (value,)
+            if any(map(_is_read_once, value.values() if kind is Parameter.VAR_KEYWORD else values)):
+                return name
+        return None
 
     def _replace(self, changed: Mapping[str, Any]) -> None:
         args, kwargs = list(self.args), dict(self.kwargs)
-        for position, (name, parameter) in enumerate(self._shape.signature.parameters.items()):
+        named = self.signature.parameters
+        for position, (name, parameter) in enumerate(named.items()):
             if name not in changed:
                 continue
             if parameter.kind is Parameter.VAR_KEYWORD:
-                named = self._shape.signature.parameters
                 kwargs = {**{key: value for key, value in kwargs.items() if key in named}, **changed[name]}
             elif parameter.kind in _POSITIONAL and position < len(args):
                 args[position] = changed[name]
@@ -202,35 +240,57 @@ class Call:
 
     def _rebuild(self, arguments: dict[str, Any]) -> None:
         """The plain way, which forgets what came by keyword."""
-        bound = inspect.BoundArguments(self._shape.signature, arguments)
+        bound = inspect.BoundArguments(self.signature, dict(arguments))
         self.args, self.kwargs = bound.args, bound.kwargs
 
-    def _variadic_keywords(self) -> list[str]:
-        return [n for n, p in self._shape.signature.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
-
     def _bound(self) -> dict[str, Any]:
-        bound = self._shape.signature.bind(*self.args, **self.kwargs)
+        bound = self.signature.bind(*self.args, **self.kwargs)
         bound.apply_defaults()
         return bound.arguments
 
 
-def refuse_plain_function(function: Any) -> None:
+class Arguments(dict[str, Any]):
+    """A conflict's arguments, which remember whether a hook assigned one."""
+
+    assigned = False
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.assigned = True
+        super().__setitem__(name, value)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        self.assigned = True
+        super().update(*args, **kwargs)
+
+
+def refuse_plain_function(function: Any, what: str) -> None:
     """Raises:
     TypeError: it is not a coroutine function.
     """
+    if is_async_generator(function):
+        raise TypeError(
+            f"{what} must be a coroutine function (async def that returns), but {name_of(function)} is an async "
+            f"generator; retry each append inside it instead"
+        )
     if not is_async(function):
         raise TypeError(
-            f"an append must be a coroutine function (async def); {name_of(function)} is not. "
-            f"A function that blocks can be awaited in a thread: asyncio.to_thread"
+            f"{what} must be a coroutine function (async def), but {name_of(function)} is not; "
+            f"await a function that blocks in a thread: asyncio.to_thread"
         )
 
 
-def name_of(function: Any) -> str:
-    """A function's qualified name; for a partial its function's, for a callable object its class's."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return name
+def _cure_for_session(session: str, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(session, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    first = [name for name in names if name not in ("self", "cls")][:1]
+    return f"give session={first[0]!r}, or whatever the parameter is called" if first else "it takes no arguments"
+
+
+def _is_read_once(value: Any) -> bool:
+    return isinstance(value, (Iterator, AsyncIterator, io.IOBase))
 
 
 def _receivers(append: Any) -> tuple[Any, ...]:
@@ -241,11 +301,33 @@ def _receivers(append: Any) -> tuple[Any, ...]:
     return ()
 
 
-@functools.lru_cache
-def block_shape(session: str) -> CallShape:
-    """A block of code has no signature, only a session and what the refresh hook takes before it."""
-    return CallShape(Signature([Parameter(session, Parameter.POSITIONAL_OR_KEYWORD)]), session)
+def _receiver_names(append: Any) -> list[str]:
+    held = _receivers(append)
+    function: Any = append.func if isinstance(append, functools.partial) else append
+    return list(inspect.signature(getattr(function, "__func__", function)).parameters)[: len(held)] if held else []
 
 
-async def block() -> None:
+async def _block(session: Any) -> None:
     """Stands for a block of code where an append is asked for: tenacity's strategies read its name."""
+
+
+_block.__name__ = _block.__qualname__ = "block"
+
+
+class BlockShape(CallShape):
+    """A block of code has no signature, only a session and what the refresh hook takes before it."""
+
+    def __init__(self) -> None:
+        self._signature = inspect.signature(_block)
+        self.session = "session"
+        self.before = ()
+        self.position = 0
+        self.with_receivers = True
+        self.is_a_save = False
+
+
+_block_shape = BlockShape()
+
+
+def block_call(leading: tuple[Any, ...]) -> Call:
+    return Call(_block, _block_shape, leading[-1:], {}, receivers=leading[:-1])

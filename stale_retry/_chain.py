@@ -6,6 +6,7 @@ Everything is set past the exception's own class, which may be frozen or slotted
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from typing import cast
 
@@ -35,11 +36,13 @@ def being_handled() -> frozenset[int]:
     return frozenset(id(link) for link in behind(sys.exc_info()[1]))
 
 
-def chain(raised: BaseException, origin: BaseException, handled: frozenset[int] = frozenset()) -> None:
+def chain(raised: BaseException, origin: BaseException, handled: frozenset[int], since: float) -> None:
     """Make `origin` reachable from `raised`, at the end of what belongs to `raised` alone.
 
     What `origin` itself was raised from, and what the caller is handling, belongs to others. Nothing is done where it
-    would make a circle, which not everybody who follows a chain would leave again.
+    would make a circle, which not everybody that follows a chain would leave again. A link that an earlier call made,
+    before `since` on the monotonic clock, is replaced: an error object that outlives its call (a module's constant)
+    would collect the errors of all of them.
     """
     others = handled | {id(link) for link in behind(origin)}
     if id(raised) in others or any(link is origin for link in behind(raised)):
@@ -51,10 +54,25 @@ def chain(raised: BaseException, origin: BaseException, handled: frozenset[int] 
         following = tail.__cause__
         if following is None and not tail.__suppress_context__:
             following = tail.__context__
-        if following is None or id(following) in others or id(following) in known:
+        if (
+            following is None
+            or id(following) in others
+            or id(following) in known
+            or _is_earlier(tail, following, since)
+        ):
             break
         tail = following
     BaseException.__setattr__(tail, "__cause__", origin)
+    BaseException.__setattr__(tail, _LINKED, (id(origin), time.monotonic()))
+
+
+_LINKED = "__stale_retry_linked__"
+"""Where an error remembers which cause is a link of ours, and since when."""
+
+
+def _is_earlier(tail: BaseException, following: BaseException, since: float) -> bool:
+    linked, at = getattr(tail, _LINKED, (0, 0.0))
+    return bool(linked == id(following) and at < since)
 
 
 def drop_frames(error: BaseException, handled: frozenset[int]) -> None:
@@ -65,7 +83,7 @@ def drop_frames(error: BaseException, handled: frozenset[int]) -> None:
 
 
 def note(error: BaseException, facts: str) -> None:
-    """Put the facts into the error's notes, in the place of earlier ones: a store may raise one object often."""
+    """Put the facts into the error's notes, instead of earlier ones: a store may raise one object often."""
     notes = [text for text in getattr(error, "__notes__", ()) if not str(text).startswith(NOTE)]
     BaseException.__setattr__(error, "__notes__", [*notes, NOTE + facts])
 

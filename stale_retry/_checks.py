@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from numbers import Real
-from typing import Any, ParamSpec, cast
+from typing import Any, cast
 
-P = ParamSpec("P")
+_ELSEWHERE = {
+    "timeout": "the limit of the whole call is deadline (attempt_timeout is the limit of one append, which it cancels)",
+    "max_delay": "the limit of the whole call is deadline",
+    "attempts": "use max_attempts, which counts the first call too",
+    "max_tries": "use max_attempts, which counts the first call too",
+    "tries": "use max_attempts, which counts the first call too",
+    "max_retries": "use max_attempts, which counts the first call too: 5 retries are max_attempts=6",
+    "retries": "use max_attempts, which counts the first call too: 5 retries are max_attempts=6",
+    "wait": "use backoff, which takes tenacity's wait strategies",
+    "wait_initial": "use backoff=exponential(initial, max=...)",
+    "wait_max": "use backoff=exponential(initial, max=...)",
+    "wait_exp_base": "use backoff=exponential(initial, factor=...)",
+    "wait_jitter": "use jitter, a function of the delay",
+    "delay": "use backoff=constant(seconds)",
+    "retry": "use on, which takes tenacity's retry strategies",
+    "exceptions": "use on, which takes exception types",
+    "before": "use observers, functions of each RetryEvent",
+    "after": "use observers, functions of each RetryEvent",
+    "before_sleep": "use observers: each is told of a retry before its wait",
+    "on_backoff": "use observers: each is told of a retry before its wait",
+    "on_giveup": "use observers: each is told when a call gives up",
+    "retry_error_callback": "catch StaleSessionRetryError instead",
+    "sleep": "stale_retry.testing.no_waiting() makes waits instant in a test",
+    "gate": "use key, a function of the session: callers with the same key queue",
+    "lock": "use key: callers with the same key queue",
+}
+"""Options of other libraries, and what serves here."""
 
 
-def naming_unknown_options(init: Callable[P, None]) -> Callable[P, None]:
-    """An `__init__` that says of an unknown option what was probably meant."""
-    names = list(inspect.signature(init).parameters)[1:]
+def refuse_unknown_options(given: Iterable[str], known: Sequence[str]) -> None:
+    """Raises:
+    TypeError: an option is unknown; the message says what serves in its place.
+    """
+    for option in given:
+        if option in known:
+            continue
+        cure = _ELSEWHERE.get(option)
+        if cure is None:
+            import difflib
 
-    @functools.wraps(init)
-    def checked(*args: P.args, **options: P.kwargs) -> None:
-        for option in options:
-            if option not in names:
-                close = difflib.get_close_matches(option, names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-                raise TypeError(f"unknown option {option!r}; {hint}")
-        init(*args, **options)
-
-    return checked
+            close = difflib.get_close_matches(option, known, n=1)
+            cure = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+        raise TypeError(f"unknown option {option!r}; {cure}")
 
 
 def is_function(option: str, value: Any, rule: str) -> Any:
@@ -44,6 +69,18 @@ def is_plain_function(option: str, value: Any, rule: str) -> Any:
 
 def is_plain_function_or_none(option: str, value: Any, rule: str) -> Any:
     return None if value is None else is_plain_function(option, value, f"{rule}, or None")
+
+
+def is_key(option: str, value: Any) -> Any:
+    if value is None:
+        return None
+    rule = "a function of the session that returns what tells sessions apart, such as lambda session: session.id"
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{option} must be {rule}; got {value!r}")
+    is_plain_function(option, value, rule)
+    if not accepts(value, 1):
+        raise TypeError(f"{option} must be {rule}; {name_of(value)} cannot be called with the session alone")
+    return value
 
 
 def is_text(option: str, value: Any) -> str:
@@ -101,7 +138,7 @@ def as_functions(
     if callable(value):
         value = (value,)
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{option} must be {rule} or a list of such, got {value!r}")
+        raise TypeError(f"{option} must be {rule} or a list of these, got {value!r}")
     return tuple(check(option, item, rule) for item in cast("Iterable[object]", value))
 
 
@@ -124,19 +161,38 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def takes_last(function: Callable[..., Any], name: str, count: int) -> bool:
-    """Whether it can be called with that many positional arguments, and names none but the last one so."""
+def takes_exactly(function: Callable[..., Any], count: int) -> bool:
+    """Whether it takes that many positional arguments, and none of them in a parameter that has a default."""
     if not accepts(function, count):
         return False
     try:
-        names = list(inspect.signature(function).parameters)
+        parameters = list(inspect.signature(function).parameters.values())[:count]
     except (TypeError, ValueError):
         return True
-    return name not in names or names.index(name) == count - 1
+    return all(parameter.default is parameter.empty for parameter in parameters)
 
 
 def is_async(function: Any) -> bool:
     """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object whose call is one."""
+    return inspect.iscoroutinefunction(_unwrapped(function)) or inspect.iscoroutinefunction(
+        type(_unwrapped(function)).__call__
+    )
+
+
+def is_async_generator(function: Any) -> bool:
+    return inspect.isasyncgenfunction(_unwrapped(function)) or inspect.isasyncgenfunction(
+        type(_unwrapped(function)).__call__
+    )
+
+
+def name_of(function: Any) -> str:
+    """A function's qualified name; for a partial its function's, for a callable object its class's."""
+    function = _unwrapped(function)
+    name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return name
+
+
+def _unwrapped(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+    return function

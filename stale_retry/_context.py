@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from . import _checks
 from ._types import Observer, Seconds
 
 
-@dataclass(frozen=True)
-class _Limits:
+class _Limits(NamedTuple):
     max_attempts: int | None = None
     deadline: float | None = None
     outer: _Limits | None = None
@@ -23,10 +22,8 @@ _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMI
 recorders: ContextVar[tuple[Observer, ...]] = ContextVar("stale_retry.recorders", default=())
 """Who else is told every event in this context, outermost first. Waits are instant if there is one."""
 
-RetryCheck = Callable[[], Awaitable[object]]
-
-retry_checks: ContextVar[tuple[RetryCheck, ...]] = ContextVar("stale_retry.retry_checks", default=())
-"""Awaited before each retry and before each attempt on a refreshed session; what one raises ends the call unchanged."""
+retry_checks: ContextVar[tuple[Callable[[], Any], ...]] = ContextVar("stale_retry.retry_checks", default=())
+"""What is asked before each attempt on a refreshed session, async or plain; what one raises ends the call."""
 
 
 class limits:

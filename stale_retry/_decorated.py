@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, cast
 
-import anyio
-
-from ._attempts import Progress
-from ._between import leave_gates, prepare
-from ._call import Call, WrongCall, name_of
+from ._call import Call, WrongCall
+from ._checks import name_of
+from ._limit import time_limit
 from ._policy import Policy
-from ._cancelled import cancellations
+from ._retry import Run, judge, next_attempt
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
@@ -25,39 +23,39 @@ class Shape(Protocol):
 
     @property
     def position(self) -> int | None:
-        """Where the session stands, or the key, if it is a positional argument."""
+        """Where the session, or the key, stands among the positional arguments, if it does."""
 
-    def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the gates tell contenders apart by; raises WrongCall where there is none."""
-
-    def bind(self, function: AsyncFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any], /) -> Call: ...
+    def key_of(self, function: AsyncFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any], /) -> Any:
+        """What the policy's key is asked about; raises WrongCall where there is none."""
 
 
-def with_retries(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
+def with_retries(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> AsyncFunction:
     """The whole of a call: the first attempt, and what follows if it fails."""
-    if policy.asks_results or policy.attempt_timeout is not None or len(policy.local_gates) > 1:
+    if policy.asks_results or policy.attempt_timeout is not None:
         return _with_everything(policy, function, name, shape)
-    return (_in_its_place if policy.local_gates else _at_once)(policy, function, name, shape)
+    return (_at_once if policy.queues is None else _in_the_queue)(policy, function, name, shape)
 
 
-def _at_once(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
+def _at_once(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> AsyncFunction:
     async def call(*args: Any, **kwargs: Any) -> Any:
         entered = time.monotonic()
         try:
             # To pass no keywords on, where there are none, is a twentieth of the whole call.
             return await (function(*args, **kwargs) if kwargs else function(*args))
         except Exception as error:
-            progress = Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, attempts=1)
-            if not await progress.failed(error):
+            run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1)
+            verdict = await judge(run, error)
+            if verdict == "raise":
                 raise
-        return await _go_on(progress)
+            if verdict == "stored":
+                return _settled(run)
+        return await _go_on(run)
 
     return call
 
 
-def _in_its_place(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
-    (gate,) = policy.local_gates
-    position = shape.position
+def _in_the_queue(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> AsyncFunction:
+    position, key, queues = shape.position, policy.session_key, cast(Any, policy.queues)
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         entered = time.monotonic()
@@ -65,89 +63,83 @@ def _in_its_place(policy: Policy, function: AsyncFunction, name: str, shape: Sha
             session = args[position]
         else:
             try:
-                session = shape.session_of(args, kwargs)
+                session = shape.key_of(function, args, kwargs)
             except WrongCall:
                 return await function(*args, **kwargs)
-        place = gate(session)
-        if not place.take():
-            progress = Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, places=(place,))
-            return await _go_on(progress)
-        cancelled = cancellations(place.loop)
+        slot = queues.slot(key(session))
+        if not slot.take():
+            run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, slot=slot)
+            return await _go_on(run)
         try:
             result = await function(*args, **kwargs)
         except Exception as error:
-            progress = Progress(
-                policy,
-                name,
-                shape.bind(function, args, kwargs),
-                entered=entered,
-                attempts=1,
-                places=(place,),
-                cancellations=cancelled,
-            )
-            if not await progress.failed(error):
+            run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1, slot=slot)
+            verdict = await judge(run, error)
+            if verdict == "raise":
                 raise
+            if verdict == "stored":
+                return _settled(run)
         except BaseException:
-            place.release()
+            slot.release()
             raise
         else:
-            place.stored_through(session)
-            place.release()
+            slot.finish(session)
             return result
-        return await _go_on(progress)
+        return await _go_on(run)
 
     return call
 
 
-def _with_everything(policy: Policy, function: AsyncFunction, name: str, shape: Shape) -> AsyncFunction:
+def _with_everything(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> AsyncFunction:
+    key, queues = policy.session_key, policy.queues
+
     async def call(*args: Any, **kwargs: Any) -> Any:
         entered = time.monotonic()
-        try:
-            session = shape.session_of(args, kwargs)
-        except WrongCall:
-            return await function(*args, **kwargs)
-        places = [gate(session) for gate in policy.local_gates]
-        return await _go_on(Progress(policy, name, shape.bind(function, args, kwargs), entered=entered, places=places))
+        slot = None
+        if queues is not None:
+            try:
+                slot = queues.slot(key(shape.key_of(function, args, kwargs)))
+            except WrongCall:
+                return await function(*args, **kwargs)
+        return await _go_on(Run(policy, name, Call(function, shape, args, kwargs), entered=entered, slot=slot))
 
     return call
 
 
-async def _go_on(progress: Progress) -> Any:
+async def _go_on(run: Run) -> Any:
     """Every attempt that is still to be made."""
-    while await prepare(progress):
+    while await next_attempt(run):
         try:
-            result = await _attempt(progress)
+            with time_limit(run.time_limit()) as limit:
+                result = await run.call.append(*run.call.args, **run.call.kwargs)
+            if limit.is_over:
+                raise run.timed_out()
         except Exception as error:
-            await leave_gates(progress)
-            if not await progress.failed(error):
+            verdict = await judge(run, error)
+            if verdict == "raise":
                 raise
+            if verdict == "stored":
+                return _settled(run)
         except BaseException:
-            await leave_gates(progress)
-            progress.end()
+            run.end()
             raise
         else:
-            await leave_gates(progress)
-            if not progress.policy.asks_results or not await progress.rejected(result):
-                if not progress.ended:
-                    progress.stored()
+            if not run.policy.asks_results or not run.rejected(result):
+                if not run.ended:
+                    run.stored()
                 return result
             del result
-    return cast(Settled, progress.settled).result
+    return _settled(run)
 
 
-async def _attempt(progress: Progress) -> Any:
-    call, limit = progress.call, progress.time_limit()
-    if limit is None:
-        return await call.append(*call.args, **call.kwargs)
-    with anyio.CancelScope(deadline=limit):
-        return await call.append(*call.args, **call.kwargs)
-    raise progress.timed_out()
+def _settled(run: Run) -> Any:
+    return cast(Settled, run.settled).result
 
 
-def decorate(policy: Any, function: Any, name: str, shape: Shape) -> Any:
+def decorate(policy: Any, function: Any, name: str, shape: Any) -> Any:
     """A plain function around an append of any kind, with the name, the signature and the marks of that.
 
-    It has `retrying`, the policy, and `retry_with(**changes)`, the same function under a changed one.
+    It has `retrying`, the policy.
     """
     call: Any = with_retries(policy, function, name, shape)
     if inspect.isroutine(function) and hasattr(function, "__qualname__"):  # since 3.14 a partial is a routine, without
@@ -156,9 +148,5 @@ def decorate(policy: Any, function: Any, name: str, shape: Shape) -> Any:
         functools.update_wrapper(call, function, updated=())
         call.__name__ = call.__qualname__ = name_of(function)
     call.retrying = policy
-
-    def retry_with(**changes: Any) -> Any:
-        return policy.replace(**changes)(function)
-
-    call.retry_with = retry_with
+    call.__stale_retry_append__ = function
     return call

@@ -41,7 +41,7 @@ def holds(error: Any, test: Test, *, unless: Test | None = None) -> bool:
     """
     if is_group(error):
         return each_leaf(error, lambda leaf: holds(leaf, test, unless=unless))
-    links = list(_with_origins(error))
+    links = list(with_origins(error))
     if any(isinstance(link, GAVE_UP) or (unless is not None and unless(link)) for link in links):
         return False
     return any(holds(link, test, unless=unless) if is_group(link) else test(link) for link in links)
@@ -56,7 +56,8 @@ def each_leaf(group: Any, test: Test) -> bool:
     return bool(group.exceptions) and all(test(error) for error in group.exceptions)
 
 
-def _with_origins(error: Any) -> Iterator[Any]:
+def with_origins(error: Any) -> Iterator[Any]:
+    """An error and those it was raised from, the outermost first."""
     # Not __context__: what was raised while something else was being handled is its own error.
     seen: set[int] = set()
     pending: list[Any] = [error]

@@ -9,9 +9,10 @@ class Failures:
     """Belongs to one call.
 
     Attributes:
-        error: what the last attempt, or a reload that counts as one, failed with.
+        error: what the last attempt, or a refresh that counts as one, failed with.
         rejection: the last error that said "nothing was stored".
         doubt: the last error that left it open.
+        in_doubt: whether the event may be stored.
         handled: the identities of what the caller is just handling, which is nothing of ours.
     """
 
@@ -35,6 +36,11 @@ class Failures:
                 return error
         return self.error
 
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the last failure said that nothing was stored."""
+        return self.error is self.rejection
+
     def take(self, error: Exception) -> None:
         previous, self.error = self.error, error
         self._let_go_of(previous)
@@ -50,9 +56,14 @@ class Failures:
         self.take(error)
         self._let_go_of(previous)
 
+    def clear_doubt(self) -> None:
+        previous, self.doubt = self.doubt, None
+        self.in_doubt = False
+        self._let_go_of(previous)
+
     def let_go_of_frames(self) -> None:
         """Keep of the last failure what is told of it only: a block's frames hold the block's attempts, which would
-        hold its gates until a garbage collection if the block were left.
+        hold its slot until a garbage collection if the block were left.
         """
         if self.error is not None:
             drop_frames(self.error, self.handled)

@@ -1,20 +1,25 @@
 """The one layer over asyncio and trio: the running loop and task, and how to reach a loop from any thread.
 
-A loop is the native object: asyncio's event loop, or trio's token. Asking anyio costs more than an append may.
+A loop is the native object: asyncio's event loop, or trio's token. Asking anyio costs more than an append may, and
+importing asyncio takes longer than all the rest of this package, so both are looked up where they run already.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+_running_loop: Callable[[], Any] | None = None
 
 
 def current_loop() -> Any:
     """The running event loop, asyncio's or trio's; None where there is none."""
-    loop = asyncio._get_running_loop()  # the public form raises where there is none
+    loop = _running_loop() if _running_loop is not None else _look_for_asyncio()
     if loop is None and "trio" in sys.modules:
         import trio
 
@@ -25,20 +30,36 @@ def current_loop() -> Any:
     return loop
 
 
+def _look_for_asyncio() -> Any:
+    global _running_loop
+    asyncio = sys.modules.get("asyncio")
+    _running_loop = getattr(asyncio, "_get_running_loop", None)  # the public form raises where there is none
+    return None if _running_loop is None else _running_loop()
+
+
+def is_asyncio(loop: Any) -> bool:
+    return hasattr(loop, "call_soon_threadsafe")
+
+
 def now(loop: Any) -> float:
-    """The loop's clock, in seconds. On trio the loop must be the running one."""
-    if isinstance(loop, asyncio.AbstractEventLoop):
-        return loop.time()
+    """The time on the running loop's clock, in seconds."""
+    return clock_of(loop)()
+
+
+def clock_of(loop: Any) -> Callable[[], float]:
+    """What tells the time on the running loop's clock, in seconds."""
+    if is_asyncio(loop):
+        return loop.time  # type: ignore[no-any-return]
     import trio
 
-    return trio.current_time()
+    return trio.current_time
 
 
 def is_closed(loop: Any) -> bool:
     """Whether nothing will ever run in the loop again."""
-    if isinstance(loop, asyncio.AbstractEventLoop):
-        return loop.is_closed()
-    return not _run_soon(loop, _nothing)
+    if is_asyncio(loop):
+        return loop.is_closed()  # type: ignore[no-any-return]
+    return not run_soon(loop, _nothing)
 
 
 def run_in(loop: Any, function: Callable[..., object], *args: object) -> bool:
@@ -49,19 +70,34 @@ def run_in(loop: Any, function: Callable[..., object], *args: object) -> bool:
     if current_loop() is loop:
         function(*args)
         return True
-    return _run_soon(loop, function, *args)
+    return run_soon(loop, function, *args)
+
+
+def run_soon(loop: Any, function: Callable[..., object], *args: object) -> bool:
+    """Run a plain function in a loop soon, never at once. From any thread, from a garbage collection too.
+
+    Returns False if the loop is closed.
+    """
+    call_soon = loop.call_soon_threadsafe if is_asyncio(loop) else loop.run_sync_soon
+    try:
+        call_soon(function, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 def current_task() -> Any:
     """The running task object; None where there is none."""
-    if asyncio._get_running_loop() is not None:
-        return asyncio.current_task()
+    loop = current_loop()
+    if loop is None:
+        return None
+    if is_asyncio(loop):
+        import asyncio
+
+        return asyncio.current_task(loop)
     import trio
 
-    try:
-        return trio.lowlevel.current_task()
-    except RuntimeError:
-        return None
+    return trio.lowlevel.current_task()
 
 
 _spawned: set[asyncio.Task[None]] = set()
@@ -72,8 +108,9 @@ def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Any:
 
     Returns the native task.
     """
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.get_running_loop().create_task(work())
+    loop = current_loop()
+    if is_asyncio(loop):
+        task = loop.create_task(work())
         _spawned.add(task)  # a loop keeps weak references only
         task.add_done_callback(_spawned.discard)
         return task
@@ -84,21 +121,58 @@ def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Any:
 
 def cancelled_class() -> type[BaseException]:
     """The error that cancels a task of the running loop; asyncio's where none runs."""
-    if asyncio._get_running_loop() is None and current_loop() is not None:
+    loop = current_loop()
+    if loop is not None and not is_asyncio(loop):
         import trio
 
         return trio.Cancelled
+    import asyncio
+
     return asyncio.CancelledError
-
-
-def _run_soon(loop: Any, function: Callable[..., object], *args: object) -> bool:
-    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-    try:
-        call_soon(function, *args)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _nothing() -> None:
     pass
+
+
+# Waiting to be woken, and being called later.
+
+
+class _AsyncioSignal:
+    __slots__ = ("_future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self) -> asyncio.Future[None]:
+        return self._future
+
+
+def new_signal(loop: Any) -> Any:
+    """What one task of the running loop waits for: `await signal.wait()` until `signal.set()`."""
+    if is_asyncio(loop):
+        return _AsyncioSignal(loop)
+    import trio
+
+    return trio.Event()
+
+
+def call_at(loop: Any, when: float, function: Callable[[], object]) -> Callable[[], object]:
+    """Call a plain function at a time on the running loop's clock. Returns what cancels that."""
+    if is_asyncio(loop):
+        return loop.call_at(when, function).cancel  # type: ignore[no-any-return]
+    import trio
+
+    scope = trio.CancelScope()
+
+    async def later() -> None:
+        with scope:
+            await trio.sleep_until(when)
+            function()
+
+    trio.lowlevel.spawn_system_task(later)
+    return scope.cancel

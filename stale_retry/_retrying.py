@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from . import _checks, _strategies
+from . import _checks
 from ._block import Attempts
-from ._call import Call, CallShape, block, block_shape, name_of
+from ._call import CallShape, block_call
+from ._checks import name_of
 from ._decorated import decorate, with_retries
-from ._policy import Policy, common_options
-from ._types import ConflictHook, Gate, Jitter, Observer, On, Options, Refresh, Seconds, Stop, Wait
-from .backoff import exponential, full_jitter
-from .detection import is_stale_session_error
+from ._policy import ALL, Option, Policy, Words, signature_of
+from ._types import FindStored, Options, OptionsButRefresh, Refresh
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -27,122 +25,100 @@ S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
+def _refresh(option: str, value: Any) -> Any:
+    return _checks.is_function(option, value, "a function that reloads the session")
+
+
 class StaleSessionRetrying(Policy):
     """Retry an append that lost an optimistic-concurrency race, on the freshly reloaded session.
 
     Use it as a decorator, with `call`, or with `attempts`. It is frozen, it keeps nothing between calls, and any
-    number of appends and tasks may share it. The append is called at once; only when it raises an error that `on`
-    accepts does anything else happen: wait, enter the gate, refresh, ask the conflict hook, and append again, until
-    it is stored once or the caller is told that it is not.
+    number of appends and tasks may share it. The append is called at once. Only if it raises an error that `on`
+    accepts does anything else happen: wait, refresh, look whether the event is stored, ask the conflict hooks, and
+    append again, until the event is stored once or the caller is told that it is not, or that nobody can know.
 
     Args:
         refresh: reloads the session; required. Called with the append's own leading arguments up to and including
-            the session (`refresh(self, session)` for a method), after the wait and never after the last attempt.
-            Async or plain. Returns the session for the next attempt, new or updated in place, or None when it is
-            gone. If it raises, the call ends, unless `on` or `in_doubt` accepts the error, which then counts as a
-            failed attempt.
+            the session (`refresh(self, session)` for a method), after the wait. Async or plain. Returns the session
+            for the next attempt, new or updated in place, or None if it is gone. If it raises, the call ends, unless
+            `on` or `in_doubt` accepts the error, which then counts as a failed attempt.
         session: name of the append's parameter that carries the session.
-        on: what counts as stale, so that nothing was stored: exception types, a function of the error, or a tenacity
-            retry strategy, one for results included. A function whose parameter is called `retry_state` is taken for a
-            strategy. Whatever it says, cancellation and the errors of giving up are never retried.
-        in_doubt: what is retried although it may be stored, in the same forms; None for nothing. Refused without a
-            conflict hook, because only looking can tell. Once an attempt was in doubt the call stays so until it is
-            stored or settled, and giving up raises `InDoubtError`.
+        on: what counts as a conflict, so that nothing was stored: exception types, a function of the error, or a
+            tenacity retry strategy, one for results included. A function whose parameter is called `retry_state` is
+            taken for a strategy. A transient error leaves doubt even if it is listed here. Whatever `on` says,
+            cancellation and the errors of giving up are never retried.
+        in_doubt: which errors are retried although the event may be stored, in the same forms; None for none. Needs
+            `find_stored` or a conflict hook. Once an attempt ended in doubt, giving up raises `InDoubtError`, unless
+            a later rejection and a look settle the doubt.
+        find_stored: looks for the event in the store, by its id. Names the append's parameters that it needs, as
+            `find_stored(session, event)`, and is called by name with the refreshed session. Async or plain. Called
+            after every failed attempt and refresh, and once more before giving up. Falsy means not found; anything
+            else ends the call as a success and is returned, `Settled(x)` returns x.
+        key: a function of the session that tells sessions apart, such as `lambda session: session.id`: callers with
+            the same key queue, in this process. None for no queue.
         backoff: the wait before each retry: any tenacity wait strategy. The default waits up to 0.05, 0.1, 0.2, 0.4,
             0.8, 1.6, 2, 2, … s.
         jitter: a function of the backoff's delay, in seconds; None waits exactly the backoff.
         max_attempts: calls of the append, the first included: 6 attempts are 5 retries. None for no limit.
-        deadline: seconds or timedelta from the call's entry; None for no limit. It covers waits, gate, refresh and
-            conflict hook. An append in flight is never cancelled by it, because it may or may not be stored.
+        deadline: seconds or timedelta from the call's entry; None for no limit. It covers waits, queue, refresh and
+            hooks. The last wait is cut so that a last attempt fits in. An append in flight is never cancelled by the
+            deadline, because it may or may not be stored.
         attempt_timeout: seconds or timedelta for one append, which is cancelled after that or after the time left,
-            whichever is shorter, and raises `TimeoutError`, which is in doubt; None never cancels an append.
-        stop: an extra tenacity stop strategy, asked after each stale attempt.
-        gate: takes the session and returns an async context manager in which its contenders queue; one or several,
-            the nearest first. Every attempt queues at a `local_gate`, from the first one on; at any other only retries
-            do, after the wait, over refresh, conflict hook and append.
-        on_conflict: a conflict hook or several, asked in order after each refresh.
+            whichever is shorter, and raises `TimeoutError`, which leaves doubt; None never cancels an append.
+        stop: an extra tenacity stop strategy, asked before each wait.
+        on_conflict: a conflict hook or several, asked in order after each refresh: it may change the call, settle it,
+            or abort it by raising.
         observers: functions that are told each `RetryEvent`; None logs to "stale_retry", () tells nobody.
-        reraise: give up with the store's own error, the same facts in a note (Python 3.11 and later).
+        reraise: give up with the store's own error, the facts in a note (Python 3.11 and later).
         name: for logs and metrics; the append's qualified name by default.
 
     Raises:
-        TypeError, ValueError: an option is wrong; the message names it and its rule. Both limits off without a `stop`
-            is refused too.
+        TypeError, ValueError: an option is wrong; the message names it, its rule and the cure.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = tuple(Options.__annotations__)
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"refresh": Option(None, _refresh), **ALL}
+    WORDS = Words(
+        "an append",
+        "stored",
+        "No attempt was acknowledged: reload the session, and send the event again if it lacks it.",
+        "The event may be stored: look before you send it again.",
+    )
 
     refresh: Refresh  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen, so it may be narrower
     _shapes: WeakKeyDictionary[Any, dict[bool, CallShape]]
-    _refresh_takes: Callable[[int], bool]
 
-    @_checks.naming_unknown_options
-    def __init__(
-        self,
-        refresh: Refresh,
-        *,
-        session: str = "session",
-        on: On = is_stale_session_error,
-        in_doubt: On | None = None,
-        backoff: Wait = exponential(0.05, max=2.0),
-        jitter: Jitter | None = full_jitter,
-        max_attempts: int | None = None,
-        deadline: Seconds | None = 90.0,
-        attempt_timeout: Seconds | None = None,
-        stop: Stop | None = None,
-        gate: Gate | Sequence[Gate] | None = None,
-        on_conflict: ConflictHook | Iterable[ConflictHook] | None = None,
-        observers: Observer | Iterable[Observer] | None = None,
-        reraise: bool = False,
-        name: str | None = None,
-    ) -> None:
-        hooks = _checks.as_functions("on_conflict", on_conflict, (), "a function of the conflict")
-        if in_doubt is not None and not hooks:
-            raise ValueError(
-                "in_doubt needs an on_conflict hook, because only looking tells whether the event is stored"
-            )
-        self._freeze(
-            refresh=_checks.is_function("refresh", refresh, "a function that reloads the session"),
-            session=_checks.is_text("session", session),
-            in_doubt=None if in_doubt is None else _strategies.retry_strategy("in_doubt", in_doubt),
-            on_conflict=hooks,
-            **common_options(
-                on=on,
-                backoff=backoff,
-                jitter=jitter,
-                max_attempts=max_attempts,
-                deadline=deadline,
-                attempt_timeout=attempt_timeout,
-                stop=stop,
-                gate=gate,
-                observers=observers,
-                reraise=reraise,
-                name=name,
-            ),
-        )
-        vars(self).update(
-            _shapes=WeakKeyDictionary(),
-            _refresh_takes=functools.cache(functools.partial(_checks.takes_last, refresh, session)),
-        )
+    def __init__(self, refresh: Refresh, **options: Unpack[OptionsButRefresh]) -> None:
+        self._freeze({"refresh": refresh, **options})
+        _refuse_the_append_itself(self.refresh, self.session)
+        vars(self)["_shapes"] = WeakKeyDictionary()
 
-    def __call__(self, append: F, /) -> F:
-        """Decorate an append: a coroutine function, a method, a classmethod or staticmethod, a partial, or an object
-        with an async `__call__`. A function stays a function: signature, docstring, types and marks are kept.
+    if TYPE_CHECKING:
 
-        The result has `retrying`, this policy, and `retry_with(**changes)`, the same append under a changed one; on a
-        method that is the function, to be called with the object first. `stale_retry.retry_with` is the typed form.
+        def __call__(self, append: F, /) -> F: ...
 
-        Raises:
-            TypeError: it is a plain function or a generator, or `refresh` cannot take its leading arguments.
-            ValueError: it has no parameter that `session` names.
-        """
-        if isinstance(append, (staticmethod, classmethod)):
-            wrapper = cast("Any", append)
-            return cast("F", type(wrapper)(self(wrapper.__func__)))
-        return cast("F", decorate(self, append, self.name or name_of(append), self._shape_of(append)))
+    else:
+
+        def __call__(self, append, /, *args, **kwargs):
+            """Decorate an append: a coroutine function, a method, a classmethod or staticmethod, a partial, or an
+            object with an async `__call__`. A function stays a function: signature, docstring, types and marks are
+            kept. The result has `retrying`, this policy.
+
+            Raises:
+                TypeError: it is a plain function or a generator, or `refresh` or `find_stored` does not fit it.
+                ValueError: it has no parameter that `session` names.
+            """
+            is_wrapped = isinstance(append, (staticmethod, classmethod))
+            if args or kwargs or not (is_wrapped or callable(append)):
+                raise TypeError(
+                    "retry_on_stale_session was used as a bare decorator; "
+                    "give it the refresh hook: @retry_on_stale_session(refresh)"
+                )
+            if is_wrapped:
+                return type(append)(self(append.__func__))
+            return decorate(self, append, self.name or name_of(append), CallShape(append, self))
 
     async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call an append once, with retries: `await retrying.call(store.append, session, event)`.
+        """Call an append once, with retries: `await policy.call(store.append, session, event)`.
 
         For a bound method or a partial, a refresh hook that takes what is already bound gets it too, so
         `refresh(store, session)` serves here as it does for the decorated method.
@@ -154,50 +130,63 @@ class StaleSessionRetrying(Policy):
         return await called(*args, **kwargs)  # type: ignore[no-any-return]
 
     @overload
-    def attempts(self, session: S, /) -> Attempts[S]: ...
+    def attempts(self, session: S, /, *, find_stored: FindStored | None = None) -> Attempts[S]: ...
 
     @overload
-    def attempts(self, receiver: Any, session: S, /) -> Attempts[S]: ...
+    def attempts(self, receiver: Any, session: S, /, *, find_stored: FindStored | None = None) -> Attempts[S]: ...
 
     @overload
-    def attempts(self, receiver: Any, another: Any, /, *leading: Any) -> Attempts[Any]: ...
+    def attempts(
+        self, receiver: Any, another: Any, /, *leading: Any, find_stored: FindStored | None = None
+    ) -> Attempts[Any]: ...
 
-    def attempts(self, *leading: Any) -> Attempts[Any]:
+    def attempts(self, *leading: Any, find_stored: FindStored | None = None) -> Attempts[Any]:
         """Retry a block of code, in a runner's own loop::
 
-            async for attempt in retrying.attempts(session):
+            async for attempt in policy.attempts(session):
                 with attempt:
                     await store.append(attempt.session, event)
 
-        After the loop `attempt.session` is the session that was stored through, and `attempt.settled` tells whether a
-        conflict hook ended the call instead. What needs the append's success belongs after the loop, and what may fail
-        or leave the loop belongs inside the block: gates are held when it begins.
+        After the loop `attempt.session` is the session that was stored through, and `attempt.settled` tells whether
+        `find_stored` or a conflict hook ended the call instead. What needs the append's success belongs after the
+        loop, and what may fail or leave the loop belongs inside the block: the slot is held when it begins. The event
+        must not be inside the session: the refreshed session would not have it, and nobody could notice.
 
-        For a refresh hook that takes more than the session, put that before it: `attempts(store, session)`. With
-        `async with attempt:` a gate between processes is left before the block's end is, with `with` soon after.
+        For a refresh hook that takes more than the session, put that first: `attempts(store, session)`.
+
+        Args:
+            leading: the arguments of `refresh`, the session last.
+            find_stored: a function of the session that looks for this block's event, instead of the policy's.
 
         Raises:
-            TypeError: there is no session, `refresh` cannot take these arguments, or `on` judges results, which a
-                block has not.
+            TypeError: there is no session, `refresh` or `find_stored` cannot be called with what a block has, or `on`
+                judges results, which a block does not have.
         """
-        if not leading or not self._refresh_takes(len(leading)):
+        if not leading or not _checks.takes_exactly(self.refresh, len(leading)):
             raise TypeError(
                 f"attempts takes the arguments of refresh, the session last: "
                 f"{name_of(self.refresh)}{inspect.signature(self.refresh)}"
             )
         if self.needs_results:
-            raise TypeError("on judges results, and a block has none: raise StaleSessionError inside the block instead")
-        call = Call(block, block_shape(self.session), leading[-1:], {}, receivers=leading[:-1])
-        return Attempts(self, self.name or "append", call)
+            raise TypeError("on judges results, and a block has none; raise StaleSessionError inside the block instead")
+        if find_stored is not None:
+            _checks.is_function("find_stored", find_stored, "a function of the session")
+            if not _checks.accepts(find_stored, 1):
+                raise TypeError(
+                    f"a block's find_stored is called with the session alone; "
+                    f"{name_of(find_stored)}{inspect.signature(find_stored)} cannot be"
+                )
+        elif self.finder is not None:
+            self.finder.refuse_unless_met("a block, which takes attempts(session, find_stored=...),", ["session"])
+        return Attempts(self, self.name or "append", block_call(leading), find_stored)
 
     def replace(self, **changes: Unpack[Options]) -> StaleSessionRetrying:
-        """The same policy with these options changed.
+        """The same policy with these options changed. With the same key, callers of both queue together.
 
         Raises:
             TypeError, ValueError: as for a new policy.
         """
-        options: dict[str, Any] = {**self._options(), **changes}
-        return type(self)(**options)
+        return self._replaced(changes)  # type: ignore[no-any-return]
 
     def _shape_of(self, append: Callable[..., Any]) -> CallShape:
         """The shape of a function that comes again with every call: inspecting it takes longer than an append may."""
@@ -208,9 +197,32 @@ class StaleSessionRetrying(Policy):
             known = {}
         bound = key is not append
         if bound not in known:
-            known[bound] = CallShape.of(append, self.session, self.refresh)
+            known[bound] = CallShape(append, self, keep_signature=False)
         return known[bound]
 
+
+def _refuse_the_append_itself(refresh: Any, session: str) -> None:
+    try:
+        parameters = list(inspect.signature(refresh).parameters.values())
+    except (TypeError, ValueError):
+        return
+    names = [parameter.name for parameter in parameters]
+    after = parameters[names.index(session) + 1 :] if session in names else []
+    for parameter in after:
+        if parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise TypeError(
+                f"refresh is called with the append's arguments up to the session, but "
+                f"{name_of(refresh)}{inspect.signature(refresh)} also needs {parameter.name!r}; if it is the append, "
+                f"give the decorator a refresh hook: @retry_on_stale_session(refresh)"
+            )
+
+
+StaleSessionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]
+    ALL, Options, inspect.Parameter("refresh", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Refresh")
+)
 
 retry_on_stale_session = StaleSessionRetrying
 
@@ -225,7 +237,11 @@ def retry_with(append: F, /, **changes: Unpack[Options]) -> F:
         TypeError, ValueError: as for a new policy.
     """
     decorated = cast("Any", append)
-    if not hasattr(decorated, "retry_with"):
-        raise TypeError(f"{name_of(append)} is not decorated with retry_on_stale_session")
-    changed = decorated.retry_with(**changes)
+    original = getattr(decorated, "__stale_retry_append__", None)
+    if original is None:
+        raise TypeError(
+            f"retry_with takes a decorated append, and {name_of(append)} is not decorated; "
+            f"decorate it with retry_on_stale_session or retry_transaction"
+        )
+    changed = decorated.retrying.replace(**changes)(original)
     return cast("F", MethodType(changed, decorated.__self__) if inspect.ismethod(append) else changed)

@@ -8,10 +8,7 @@ from typing import Any, cast
 
 import tenacity
 from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
-from tenacity.asyncio.retry import retry_all as async_retry_all
-from tenacity.asyncio.retry import retry_any as async_retry_any
-from tenacity.asyncio.retry import retry_if_exception as async_retry_if_exception
-from tenacity.asyncio.retry import retry_if_result as async_retry_if_result
+from tenacity.asyncio.retry import async_retry_base
 from tenacity.retry import retry_all, retry_any, retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
@@ -36,16 +33,27 @@ def stop_strategy(option: str, value: Any) -> Stop | None:
 
 
 def _strategy(option: str, value: Any, base: type, rule: str) -> Any:
-    if isinstance(value, base):
-        return value
-    if isinstance(value, type) or not callable(value) or not accepts(value, 1):
+    if not isinstance(value, base) and (isinstance(value, type) or not callable(value) or not accepts(value, 1)):
         raise TypeError(f"{option} must be {rule}; got {value!r}")
+    _refuse_async(option, value)
     return value
+
+
+def _refuse_async(option: str, value: Any) -> None:
+    parts = _parts(value) or ()
+    if isinstance(value, async_retry_base) or is_async(value) or any(is_async(part) for part in parts):
+        raise TypeError(
+            f"{option} must be a plain function or strategy, got the async {value!r}; "
+            f"an async look at the store belongs in find_stored or in on_conflict"
+        )
+    for part in parts:
+        _refuse_async(option, part)
 
 
 def retry_strategy(option: str, value: Any) -> retry_base:
     """What `on` and `in_doubt` may be, as a tenacity retry strategy."""
     rule = "exception types, a function of the error that answers True or False, or a tenacity retry strategy"
+    _refuse_async(option, value)
     strategy = _retry_strategy(value)
     if strategy is None:
         raise TypeError(f"{option} must be {rule}; got {value!r}")
@@ -67,7 +75,7 @@ def _retry_strategy(value: Any) -> retry_base | None:
     function = cast("Callable[..., Any]", value)
     if _takes_retry_state(function):
         return _StrategyFunction(function)
-    return retry_if_exception(function) if not is_async(function) else async_retry_if_exception(function)
+    return retry_if_exception(function)
 
 
 def _is_exception_type(value: object) -> bool:
@@ -108,14 +116,12 @@ def _takes_retry_state(function: Callable[..., Any]) -> bool:
 
 _OF_THE_ERROR = (
     retry_if_exception.__call__,
-    async_retry_if_exception.__call__,
     tenacity.retry_if_exception_cause_type.__call__,
     type(tenacity.retry_never).__call__,
 )
 _OF_THE_RESULT = (
     tenacity.retry_if_result.__call__,
     tenacity.retry_if_not_result.__call__,
-    async_retry_if_result.__call__,
 )
 _OF_EVERY_RESULT = (
     type(tenacity.retry_always).__call__,
@@ -124,30 +130,36 @@ _OF_EVERY_RESULT = (
 )
 
 
-def _parts(strategy: retry_base) -> tuple[retry_base, ...] | None:
-    if isinstance(strategy, (retry_any, retry_all, async_retry_any, async_retry_all)):
-        return strategy.retries
-    return None
+def _parts(strategy: Any) -> tuple[Any, ...] | None:
+    return (
+        strategy.retries
+        if isinstance(strategy, (retry_any, retry_all, async_retry_base)) and hasattr(strategy, "retries")
+        else None
+    )
 
 
-def accepts_every_result(strategy: retry_base) -> bool:
+def _is(strategy: Any, kinds: tuple[Any, ...], *, in_all: bool) -> bool:
+    """Whether it is of these kinds. Of a union any part must be; of an intersection all, if `in_all`, or else any."""
     parts = _parts(strategy)
     if parts is None:
-        return type(strategy).__call__ in _OF_EVERY_RESULT
-    every = all if isinstance(strategy, (retry_all, async_retry_all)) else any
-    return every(accepts_every_result(part) for part in parts)
+        return type(strategy).__call__ in kinds
+    every = all if in_all and isinstance(strategy, retry_all) else any
+    return every(_is(part, kinds, in_all=in_all) for part in parts)
 
 
-def asks_results(strategy: retry_base) -> bool:
+def accepts_every_result(strategy: Any) -> bool:
+    return _is(strategy, _OF_EVERY_RESULT, in_all=True)
+
+
+def asks_results(strategy: Any) -> bool:
     """Whether it may have something to say of an append that returned."""
     parts = _parts(strategy)
     if parts is None:
         return type(strategy).__call__ not in _OF_THE_ERROR
-    every = all if isinstance(strategy, (retry_all, async_retry_all)) else any
-    return every(asks_results(part) for part in parts)
+    return (all if isinstance(strategy, retry_all) else any)(asks_results(part) for part in parts)
 
 
-def asks_call(strategy: retry_base) -> bool:
+def asks_call(strategy: Any) -> bool:
     """Whether it may look at the call, and not at its outcome alone."""
     parts = _parts(strategy)
     if parts is None:
@@ -155,23 +167,50 @@ def asks_call(strategy: retry_base) -> bool:
     return any(asks_call(part) for part in parts)
 
 
-def needs_results(strategy: retry_base) -> bool:
+def needs_results(strategy: Any) -> bool:
     """Whether it, or a part of it, looks at nothing but results."""
-    parts = _parts(strategy)
-    if parts is None:
-        return type(strategy).__call__ in _OF_THE_RESULT
-    return any(needs_results(part) for part in parts)
+    return _is(strategy, _OF_THE_RESULT, in_all=False)
 
 
-def retry_state(
-    on: retry_base,
-    backoff: Wait,
-    stop: Stop | None,
-    append: Callable[..., Any] | None,
-) -> RetryCallState:
-    """What tenacity's strategies are handed, made anew for each call so that calls share nothing."""
-    retrying = tenacity.AsyncRetrying(
-        wait=cast(Any, backoff), stop=cast(Any, stop or tenacity.stop_never), retry=cast(Any, on)
-    )
-    retrying.begin()
-    return RetryCallState(retrying, cast(Any, append), (), {})
+class RetryState(RetryCallState):
+    """What tenacity's strategies are handed: made for each call, so that calls share nothing.
+
+    `retry_object` takes longer to make than all the rest, and few strategies look at it.
+    """
+
+    def __init__(self, on: Any, backoff: Any, stop: Any, append: Any) -> None:
+        self._strategies = on, backoff, stop
+        self._retrying: tenacity.AsyncRetrying | None = None
+        super().__init__(cast(Any, None), append, (), {})
+
+    @property
+    def retry_object(self) -> Any:
+        if self._retrying is None:
+            on, backoff, stop = self._strategies
+            self._retrying = tenacity.AsyncRetrying(wait=backoff, stop=stop or tenacity.stop_never, retry=on)
+            self._retrying.begin()
+        self._retrying.statistics.update(
+            start_time=self.start_time,
+            attempt_number=self.attempt_number,
+            idle_for=self.idle_for,
+            delay_since_first_attempt=self.seconds_since_start,
+        )
+        return self._retrying
+
+    @retry_object.setter
+    def retry_object(self, value: Any) -> None:
+        pass
+
+
+def answer_of(strategy: Callable[[Any], Any], state: RetryCallState) -> Any:
+    """What a plain strategy answers.
+
+    Raises:
+        TypeError: it answered with an awaitable.
+    """
+    answer = strategy(state)
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError(f"{strategy!r} answered with an awaitable; strategies must be plain functions")
+    return answer

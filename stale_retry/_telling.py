@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ._call import name_of
 from ._chain import apart_from
+from ._checks import name_of
 from ._loops import cancelled_class
 
 logger = logging.getLogger("stale_retry")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 from . import _checks
-from ._call import Call, WrongCall, name_of, refuse_plain_function
+from ._call import CallShape, WrongCall
+from ._checks import name_of
 from ._decorated import decorate, with_retries
-from ._policy import Policy, common_options
-from ._types import Gate, Jitter, Key, Observer, On, Seconds, Stop, TransactionOptions, Wait
-from .backoff import exponential, full_jitter
-from .detection import retry_if_conflict
-from .gates.local import local_gate
+from ._policy import ALL, Option, Policy, Words, signature_of
+from ._types import TransactionKey, TransactionOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -21,6 +19,20 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def _key(option: str, key: Any) -> TransactionKey | None:
+    if key is None or callable(key):
+        return None if key is None else _checks.is_plain_function(option, key, "a function of the arguments")
+    if isinstance(key, str):
+        return _checks.is_text(option, key)
+    names = cast("Sequence[object]", key) if isinstance(key, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"key must be the name of a parameter, the names of several, a function of the arguments, or None; "
+            f"got {key!r}"
+        )
+    return cast("TransactionKey", tuple(names))
 
 
 class TransactionRetrying(Policy):
@@ -32,72 +44,48 @@ class TransactionRetrying(Policy):
                 ...  # load, decide, store
 
     The same policy as `retry_on_stale_session`, without a session and a refresh hook: each attempt loads by itself.
-    What the function owes: a transaction of its own in each attempt; nothing outside it that must not happen twice; no
-    database session or loaded object kept from one attempt to the next.
+    What the function must do: open a transaction of its own in each attempt; do nothing outside it that must not
+    happen twice; keep no database session or loaded object from one attempt to the next.
 
     Args:
-        key: what the contenders want, to queue for it at a local gate: the name of a parameter, the names of several,
-            or a function of the arguments. None for no gate.
-        on: what counts as a conflict, so that nothing was stored. There is no `in_doubt`, since nobody can look: who
-            made his function idempotent lists such errors here.
-        gate: other gates than a local one; each is called with the key.
+        key: what callers queue for, in this process: the name of a parameter, the names of several, which are one key
+            together, or a function of the arguments. None for no queue.
+        on: what counts as a conflict, so that nothing was committed.
+        in_doubt: which errors are retried although an attempt may have been committed. Needs `find_stored`.
+        find_stored: looks whether an earlier attempt's commit went through. Names the function's parameters that it
+            needs, as `find_stored(account_id, amount)`.
         backoff, jitter, max_attempts, deadline, attempt_timeout, stop, observers, reraise, name: as for
             `retry_on_stale_session`.
 
     Raises:
-        TypeError, ValueError: an option is wrong; the message names it and its rule.
+        TypeError, ValueError: an option is wrong; the message names it, its rule and the cure.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = tuple(TransactionOptions.__annotations__)
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        **{name: option for name, option in ALL.items() if name not in ("session", "on_conflict")},
+        "key": Option(None, _key),
+    }
+    WORDS = Words(
+        "a transaction",
+        "committed",
+        "No attempt was acknowledged, so nothing of it was committed: call it again. If every attempt met the same "
+        "conflict, check that each one loads what it changes.",
+        "It may be committed: look before you call it again.",
+    )
 
-    key: Key | None
+    def __init__(self, **options: Unpack[TransactionOptions]) -> None:
+        self._freeze(options)
 
-    @_checks.naming_unknown_options
-    def __init__(
-        self,
-        *,
-        key: Key | None = None,
-        on: On = retry_if_conflict(),
-        backoff: Wait = exponential(0.05, max=2.0),
-        jitter: Jitter | None = full_jitter,
-        max_attempts: int | None = None,
-        deadline: Seconds | None = 90.0,
-        attempt_timeout: Seconds | None = None,
-        stop: Stop | None = None,
-        gate: Gate | Sequence[Gate] | None = None,
-        observers: Observer | Iterable[Observer] | None = None,
-        reraise: bool = False,
-        name: str | None = None,
-    ) -> None:
-        key = _key(key)
-        if gate is None and key is not None:
-            gate = local_gate(_itself)
-        if gate and key is None:
-            raise ValueError("gate needs a key, which tells what the contenders queue for")
-        self._freeze(
-            key=key,
-            refresh=None,
-            session="",
-            in_doubt=None,
-            on_conflict=(),
-            **common_options(
-                on=on,
-                backoff=backoff,
-                jitter=jitter,
-                max_attempts=max_attempts,
-                deadline=deadline,
-                attempt_timeout=attempt_timeout,
-                stop=stop,
-                gate=gate,
-                observers=observers,
-                reraise=reraise,
-                name=name,
-            ),
-        )
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, **options):
+            if args:
+                raise TypeError("retry_transaction takes its options by name; write @retry_transaction()")
+            return super().__new__(cls)
 
     def __call__(self, function: F, /) -> F:
         """Decorate a coroutine function, a method, a classmethod or staticmethod, a partial, or an object with an async
-        `__call__`. The result has `retrying` and `retry_with(**changes)`, as a decorated append has.
+        `__call__`. The result has `retrying`, as a decorated append has.
 
         Raises:
             TypeError: it is a plain function or a generator.
@@ -106,50 +94,55 @@ class TransactionRetrying(Policy):
         if isinstance(function, (staticmethod, classmethod)):
             wrapper = cast("Any", function)
             return cast("F", type(wrapper)(self(wrapper.__func__)))
-        return cast("F", decorate(self, function, self.name or name_of(function), _KeyShape(function, self.key)))
+        return cast("F", decorate(self, function, self.name or name_of(function), _KeyShape(function, self)))
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function once, with retries: `await retrying.call(withdraw, account_id, amount)`.
+        """Call a function once, with retries: `await policy.call(withdraw, account_id, amount)`.
 
         Raises:
             TypeError, ValueError: as for decorating it.
         """
-        called = with_retries(self, function, self.name or name_of(function), _KeyShape(function, self.key))
+        called = with_retries(self, function, self.name or name_of(function), _KeyShape(function, self))
         return await called(*args, **kwargs)  # type: ignore[no-any-return]
 
     def replace(self, **changes: Unpack[TransactionOptions]) -> TransactionRetrying:
-        """The same policy with these options changed.
+        """The same policy with these options changed. With the same key, callers of both queue together.
 
         Raises:
             TypeError, ValueError: as for a new policy.
         """
-        options: dict[str, Any] = {**self._options(), **changes}
-        return type(self)(**options)
+        return self._replaced(changes)  # type: ignore[no-any-return]
 
+
+TransactionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]
+    TransactionRetrying.OPTIONS, TransactionOptions
+)
 
 retry_transaction = TransactionRetrying
 
 
-class _KeyShape:
+class _KeyShape(CallShape):
     """Where the key stands in a call of a function."""
 
-    def __init__(self, function: Callable[..., Any], key: Key | None) -> None:
-        refuse_plain_function(function)
-        self._key = key
-        self.signature = inspect.signature(function)
-        names = (key,) if isinstance(key, str) else () if key is None or callable(key) else tuple(key)
-        for name in names:
-            if name not in self.signature.parameters:
-                called = f"{name_of(function)}{self.signature}"
-                raise ValueError(f"key must name a parameter of the function, but {called} has no {name!r}")
-        self._names = names
-        self.position: int | None = None
-        if isinstance(key, str):
-            kind = self.signature.parameters[key].kind
-            if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-                self.position = list(self.signature.parameters).index(key)
+    def __init__(self, function: Callable[..., Any], policy: TransactionRetrying) -> None:
+        super().__init__(function, policy)
+        key = self._key = policy.key
+        parameters = self.signature_of(function).parameters
+        self._names: tuple[str, ...] = (key,) if isinstance(key, str) else () if key is None or callable(key) else key
+        for name in self._names:
+            if name not in parameters:
+                called = f"{name_of(function)}{self.signature_of(function)}"
+                raise ValueError(
+                    f"key must name a parameter of the function, but {called} has no {name!r}; "
+                    f"there are {', '.join(parameters)}"
+                )
+        if isinstance(key, str) and parameters[key].kind in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        ):
+            self.position = list(parameters).index(key)
 
-    def session_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+    def key_of(self, append: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
         """The key of a call.
 
         Raises:
@@ -159,31 +152,11 @@ class _KeyShape:
         if self._key is None:
             return None
         try:
-            bound = self.signature.bind(*args, **kwargs)
+            bound = self.signature_of(append).bind(*args, **kwargs)
         except TypeError:
             raise WrongCall from None
         if callable(self._key):
-            return self._key(*args, **kwargs)
+            return cast(Hashable, self._key(*args, **kwargs))
         bound.apply_defaults()
         values = tuple(bound.arguments[name] for name in self._names)
-        return values[0] if isinstance(self._key, str) else values
-
-    def bind(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        # What the gates tell contenders apart by is all that is asked of the shape of a call without a session.
-        return Call(function, cast("Any", self), args, kwargs, receivers=())
-
-
-def _itself(key: Hashable) -> Hashable:
-    return key
-
-
-def _key(key: Any) -> Key | None:
-    rule = "the name of a parameter, the names of several, a function of the arguments, or None"
-    if key is None or callable(key):
-        return key  # type: ignore[no-any-return]
-    if isinstance(key, str):
-        return _checks.is_text("key", key)
-    names = cast("Sequence[object]", key) if isinstance(key, Sequence) else ()
-    if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"key must be {rule}, got {key!r}")
-    return cast("Key", tuple(names))
+        return cast(Hashable, values[0] if isinstance(self._key, str) else values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, TypedDict
 
@@ -19,8 +18,8 @@ Refresh = Callable[..., Any]
 """Takes the append's leading arguments up to and including the session; async or plain. Returns the session for the
 next attempt, or None when it is gone."""
 
-Gate = Callable[[Any], AbstractAsyncContextManager[Any]]
-"""Takes the session and returns the async context manager that is held over refresh, conflict hook and append."""
+FindStored = Callable[..., Any]
+"""Names the append's parameters that it needs and is called with them by name; async or plain. Falsy: not found."""
 
 Jitter = Callable[[float], float]
 """Takes the backoff's delay and returns the delay to wait, both in seconds."""
@@ -29,32 +28,34 @@ Observer = Callable[[RetryEvent], None]
 """Called in the append's own task, so it must not block. One that raises is logged and never disturbs the append."""
 
 ConflictHook = Callable[[Conflict[Any]], Awaitable[Settled | None] | Settled | None]
-"""Async or plain. Returns None to go on or `conflict.settle(result)` to end the call; raises to abort it."""
+"""Async or plain. Returns None to continue or `conflict.settle(result)` to end the call; raises to abort it."""
 
-Wait = wait_base | Callable[[RetryCallState], float | Awaitable[float]]
-Stop = stop_base | Callable[[RetryCallState], bool | Awaitable[bool]]
+Wait = wait_base | Callable[[RetryCallState], float]
+Stop = stop_base | Callable[[RetryCallState], bool]
 On = (
     type[Exception]
     | tuple[type[Exception], ...]
     | retry_base
-    | Callable[[Exception], bool | Awaitable[bool]]
-    | Callable[[RetryCallState], bool | Awaitable[bool]]
+    | Callable[[Exception], bool]
+    | Callable[[RetryCallState], bool]
 )
 Seconds = float | timedelta
-RetryStrategy = Callable[[RetryCallState], bool | Awaitable[bool]]
-Key = str | Sequence[str] | Callable[..., Hashable]
+Key = Callable[[Any], Hashable]
+"""Takes the session and returns what tells sessions apart."""
+TransactionKey = str | Sequence[str] | Callable[..., Hashable]
 """The name of a parameter, the names of several, or a function of the arguments."""
 
 
 class _CommonOptions(TypedDict, total=False):
     on: On
+    in_doubt: On | None
+    find_stored: FindStored | None
     backoff: Wait
     jitter: Jitter | None
     max_attempts: int | None
     deadline: Seconds | None
     attempt_timeout: Seconds | None
     stop: Stop | None
-    gate: Gate | Sequence[Gate] | None
     observers: Observer | Iterable[Observer] | None
     reraise: bool
     name: str | None
@@ -64,12 +65,12 @@ class OptionsButRefresh(_CommonOptions, total=False):
     """Every option of `retry_on_stale_session` but `refresh`, for an integration that brings its own."""
 
     session: str
-    in_doubt: On | None
+    key: Key | None
     on_conflict: ConflictHook | Iterable[ConflictHook] | None
 
 
 class Options(OptionsButRefresh, total=False):
-    """Every option of `retry_on_stale_session` by name, for `replace`, `retry_with` and whoever passes options on."""
+    """Every option of `retry_on_stale_session` by name, for `replace`, `retry_with` and integrations."""
 
     refresh: Refresh
 
@@ -77,4 +78,4 @@ class Options(OptionsButRefresh, total=False):
 class TransactionOptions(_CommonOptions, total=False):
     """Every option of `retry_transaction` by name."""
 
-    key: Key | None
+    key: TransactionKey | None

@@ -28,7 +28,7 @@ from a2a.types import (
     TaskStatusUpdateEvent,
 )
 
-from . import StaleSessionRetrying, local_gate, retry_on_stale_session
+from . import StaleSessionRetrying, retry_on_stale_session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,8 +81,8 @@ class RetryingTaskStore(VersionedTaskStore):
     Args:
         store: the store to wrap.
         options: those of `stale_retry.retry_on_stale_session`. Here `on` is `ConcurrentTaskModificationError`,
-            `reraise` is True, so that a call gives up with a2a-sdk's own error, and `gate` queues those who save to
-            one task. A conflict's `stale` and `fresh` are `TaskSnapshot`s, its argument `event` is the event or
+            `reraise` is True, so that a call gives up with a2a-sdk's own error, and with `key` calls that save one
+            task queue. A conflict's `stale` and `fresh` are `TaskSnapshot`s, its argument `event` is the event or
             `MessagesAdded`; settle it with `conflict.settle(conflict.fresh.version)`.
 
     Attributes:
@@ -99,7 +99,7 @@ class RetryingTaskStore(VersionedTaskStore):
         if not isinstance(store, VersionedTaskStore) or isinstance(store, LegacyTaskStoreAdapter):
             raise TypeError(f"store must check versions, as a2a-sdk's VersionedDatabaseTaskStore does, got {store!r}")
         options.setdefault("on", ConcurrentTaskModificationError)
-        options.setdefault("gate", local_gate(lambda snapshot: snapshot.task.id))
+        options.setdefault("key", lambda snapshot: snapshot.task.id)
         options.setdefault("reraise", True)
         options.setdefault("name", f"{type(store).__name__}.save")
         options["session"] = "snapshot"

@@ -1,9 +1,7 @@
-"""What a caller can catch: the rejection, and the five ways in which a retried append gives up."""
+"""What a caller can catch: the rejection, and the ways in which a retried append gives up."""
 
 from __future__ import annotations
 
-import pickle
-import traceback
 from typing import Any
 
 from .events import Reason
@@ -42,14 +40,14 @@ class _GaveUp(Exception):
 
 
 class StaleSessionRetryError(_GaveUp, StaleSessionError):
-    """Raised when a retried append gives up. The event is not stored: every attempt was rejected.
+    """Raised when a retried append gives up. No attempt was acknowledged or left in doubt: the event is not stored.
 
     It never counts as stale itself, so an outer decorated call does not retry what an inner one gave up on.
 
     Attributes:
         attempts: calls of the append that were made, the first included.
         elapsed: seconds from the call's entry until it gave up.
-        last_error: the error of the last failed attempt; a `TimeoutError` where there was none.
+        last_error: the error of the last failed attempt.
         reason: why, as `RetryEvent.reason` has it.
         in_doubt: False.
     """
@@ -60,9 +58,7 @@ class AttemptsExhaustedError(StaleSessionRetryError):
 
 
 class DeadlineExceededError(StaleSessionRetryError):
-    """Raised when the next wait would end past the deadline, or gate, refresh and conflict hook did not finish
-    before it. With 0 attempts it passed while the append waited for its place at a local gate.
-    """
+    """Raised when the deadline leaves no time for another attempt, or refresh and conflict hooks outlasted it."""
 
 
 class SessionGoneError(StaleSessionRetryError):
@@ -74,10 +70,11 @@ class SessionRefreshError(StaleSessionRetryError):
 
 
 class InDoubtError(_GaveUp):
-    """Raised when a retried append gives up after an attempt that `in_doubt` accepted. The event may be stored.
+    """Raised when a retried append gives up and the event may be stored: an attempt ended without an answer, or
+    `find_stored` could not look after the last one.
 
-    It is no `StaleSessionError`, so that nobody takes "may be stored" for "not stored": look into the store before
-    the event is sent again. Its attributes are those of `StaleSessionRetryError`, and `in_doubt` is True.
+    It is not a `StaleSessionError`, so that no handler of "not stored" catches it: look into the store before you
+    send the event again. Its attributes are those of `StaleSessionRetryError`, and `in_doubt` is True.
     """
 
     in_doubt = True
@@ -90,6 +87,9 @@ def _rebuild(kind: type[Any], args: tuple[Any, ...], facts: dict[str, Any]) -> B
 
 
 def _that_can_be_pickled(error: BaseException) -> BaseException:
+    import pickle
+    import traceback
+
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     except Exception:

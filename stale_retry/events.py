@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["retrying", "recovered", "gave_up"]
-Reason = Literal["max_attempts", "stop", "deadline", "session_gone", "refresh_failed", "gate_failed", "aborted"]
+Reason = Literal["max_attempts", "stop", "deadline", "session_gone", "refresh_failed", "aborted"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class RetryEvent:
         wait: seconds until the next attempt, only for "retrying".
         elapsed: seconds since the call's entry.
         error: the last failed attempt's error, or what a hook raised.
-        reason: why, only for "gave_up": "max_attempts", "stop", "deadline", "session_gone", "refresh_failed",
-            "gate_failed", or "aborted" (the conflict hook raised, or the event would have been lost with the session).
+        reason: why, only for "gave_up": "max_attempts", "stop", "deadline", "session_gone", "refresh_failed", or
+            "aborted" (a conflict hook raised, or a second attempt would not have stored the event).
         in_doubt: whether the event may be stored by an attempt that was not answered.
-        queued: seconds spent waiting at gates so far.
+        queued: seconds spent waiting in the queue so far.
     """
 
     kind: Kind

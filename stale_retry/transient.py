@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
 import sys
 from typing import Any
 
 from tenacity import retry_if_exception
 
 from . import _error_facts as facts
+from .detection import is_conflict_error
 
 if sys.version_info < (3, 11):
     from asyncio import TimeoutError as AsyncioTimeoutError
@@ -113,10 +115,42 @@ _REFUSED_FOR_GOOD = re.compile(r"FATAL:(?!\s*(the database system|sorry, too man
 _SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
 _PRIMARY_RESULT = 0xFF
 
-# A server that is down refuses the connection, and on its own machine its socket does not exist.
-_NO_SERVER = frozenset(
-    (errno.ENOENT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT)
+_NO_SERVER = frozenset((errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT))
+
+# What follows proves that the store ran nothing: no connection was made, no request left, or the store turned it away.
+
+_NOTHING_RAN: facts.Names = {
+    "ConnectError": ("httpx", "httpx2"),
+    "ConnectTimeout": ("httpx", "httpx2"),
+    "ConnectionTimeout": ("psycopg",),
+    "MaxConnectionsError": ("redis", "valkey"),
+    "PoolTimeout": ("httpx", "httpx2", "psycopg_pool"),
+    "TimeoutError": ("sqlalchemy",),
+    "WaitQueueTimeoutError": ("pymongo",),
+}
+_NOTHING_RAN_FACTS: facts.Facts = (
+    (facts.sqlstate_of, frozenset(("08001", "08004", "53300", "55P03", "57P03"))),
+    (facts.mysql_code_of, frozenset((1040, 1205, 2002, 2003))),
+    (facts.http_status_of, frozenset((429,))),
 )
+_AWS_THROTTLED = frozenset(
+    (
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "ThrottlingError",
+        "ThrottlingException",
+    )
+)
+# Clients that send a request again by themselves and do not say so: an earlier sending may have been carried out.
+_SILENT_RESENDERS: facts.Names = {
+    "APIError": ("anthropic", "google.genai", "openai"),
+    "AzureError": ("azure.core",),
+    "GoogleAPIError": ("google.api_core",),
+}
+# The words of libpq and psycopg when they could not connect.
+_COULD_NOT_CONNECT = re.compile(r"(connection (failed|is bad): )?connection to server (at|on) |failed to resolve host ")
 
 
 @facts.never_raises
@@ -142,7 +176,7 @@ def _is_transient(error: Any) -> bool:
     aws = facts.aws_codes_of(error)
     return (
         isinstance(error, (ConnectionError, TimeoutError, AsyncioTimeoutError))
-        or (isinstance(error, OSError) and error.errno in _NO_SERVER)
+        or _is_without_server(error)
         or facts.look(error, "connection_invalidated") is True  # SQLAlchemy's word for it
         or facts.is_named(error, _TRANSIENT)
         or facts.tells(error, _TRANSIENT_FACTS)
@@ -153,6 +187,17 @@ def _is_transient(error: Any) -> bool:
         or _is_lost_psycopg(error)
         or any(facts.is_named(error, names) and words in str(error) for names, words in _TRANSIENT_WORDS)
     )
+
+
+def _is_without_server(error: Any) -> bool:
+    if not isinstance(error, OSError):
+        return False
+    return isinstance(error, socket.gaierror) or error.errno in _NO_SERVER or _is_without_socket(error)
+
+
+def _is_without_socket(error: OSError) -> bool:
+    """A server that is down has no socket on its own machine. A missing file has a name."""
+    return error.errno == errno.ENOENT and error.filename is None
 
 
 def _is_locked_sqlite(error: Any) -> bool:
@@ -168,6 +213,44 @@ def _is_lost_psycopg(error: Any) -> bool:
     """A connection that broke or could not be made has no SQLSTATE; what a server refuses it for, it says as FATAL."""
     general = facts.class_of(error) in (("psycopg", "OperationalError"), ("psycopg2", "OperationalError"))
     return general and facts.sqlstate_of(error) is None and not _REFUSED_FOR_GOOD.search(str(error))
+
+
+@facts.never_raises
+def leaves_doubt(error: BaseException) -> bool:
+    """Tell whether a transient error leaves it open whether the event is stored.
+
+    False for whatever `is_transient_error` does not know, for what `is_conflict_error` knows, and for errors that prove
+    that the store ran nothing: the connection was refused or could not be made, no connection was left in the pool,
+    HTTP 429, SQLSTATE 53300, 55P03 and 57P03, a locked SQLite database. A group leaves doubt when one of its leaves
+    does.
+    """
+    return _leaves_doubt(error)
+
+
+def _leaves_doubt(error: Any) -> bool:
+    if facts.is_group(error):
+        return any(_leaves_doubt(leaf) for leaf in error.exceptions)
+    if not is_transient_error(error) or is_conflict_error(error):
+        return False
+    # The outermost transient error decides: a client that sends again may be refused after its answer was lost.
+    links = facts.with_origins(error)
+    deciding = next(link for link in links if (is_transient_error if facts.is_group(link) else _is_transient)(link))
+    return _leaves_doubt(deciding) if facts.is_group(deciding) else not _proves_that_nothing_ran(deciding)
+
+
+def _proves_that_nothing_ran(error: Any) -> bool:
+    if facts.was_sent_again(error) or facts.is_named(error, _SILENT_RESENDERS):
+        return False
+    aws = facts.aws_codes_of(error)
+    return (
+        isinstance(error, (ConnectionRefusedError, socket.gaierror))
+        or (isinstance(error, OSError) and _is_without_socket(error))
+        or facts.is_named(error, _NOTHING_RAN)
+        or facts.tells(error, _NOTHING_RAN_FACTS)
+        or (bool(aws) and aws <= _AWS_THROTTLED)
+        or _is_locked_sqlite(error)
+        or (_is_lost_psycopg(error) and bool(_COULD_NOT_CONNECT.match(str(error))))
+    )
 
 
 class retry_if_transient(retry_if_exception):

@@ -6,7 +6,7 @@ from ._block import Attempts
 from ._public import show_as_own
 from ._types import (
     ConflictHook,
-    Gate,
+    FindStored,
     Jitter,
     Key,
     Observer,
@@ -14,35 +14,32 @@ from ._types import (
     Options,
     OptionsButRefresh,
     Refresh,
-    RetryStrategy,
     Seconds,
     Stop,
+    TransactionKey,
     TransactionOptions,
     Wait,
 )
 from .conflict import Settled
 from .events import Kind, Reason
-from .gates.local import LocalGate, Place
 
 __all__ = [
     "Attempts",
     "ConflictHook",
-    "Gate",
+    "FindStored",
     "Jitter",
     "Key",
     "Kind",
-    "LocalGate",
     "Observer",
     "On",
     "Options",
     "OptionsButRefresh",
-    "Place",
     "Reason",
     "Refresh",
-    "RetryStrategy",
     "Seconds",
     "Settled",
     "Stop",
+    "TransactionKey",
     "TransactionOptions",
     "Wait",
 ]

@@ -20,15 +20,17 @@ def log_event(event: RetryEvent) -> None:
     level = _LEVELS[event.kind]
     if not logger.isEnabledFor(level):
         return
+    kind = "an error" if event.error is None else type(event.error).__name__
+    what = f"{kind}, may be stored" if event.in_doubt else kind
     if event.kind == "retrying":
-        message = "%s is stale, attempt %d in %.2f s (%.2f s so far)"
-        values: tuple[object, ...] = (event.name, event.attempt + 1, event.wait, event.elapsed)
+        message = "%s: %s, attempt %d in %.2f s (%.2f s so far)"
+        values: tuple[object, ...] = (event.name, what, event.attempt + 1, event.wait, event.elapsed)
     elif event.kind == "recovered":
-        message = "%s recovered on attempt %d after %.2f s"
-        values = (event.name, event.attempt, event.elapsed)
+        message = "%s: stored after %s, attempt %d, %.2f s"
+        values = (event.name, kind, event.attempt, event.elapsed)
     else:
-        message = "%s gave up after attempt %d and %.2f s: %s (%s)"
-        values = (event.name, event.attempt, event.elapsed, event.reason, type(event.error).__name__)
+        message = "%s: gave up after attempt %d and %.2f s: %s (%s)"
+        values = (event.name, event.attempt, event.elapsed, event.reason, what)
     fields = {
         "stale_retry.kind": event.kind,
         "stale_retry.name": event.name,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from .._loops import is_closed, run_in
+from .._queue import Queue, Queues
 from ._body import Body, EndedBy
 from ._leases import HeldLease
 from .errors import BusyReason
@@ -66,10 +67,13 @@ class Slot:
         for body in self.bodies[:1]:  # those inside it end with it
             body.end(reason)
 
-    def grant(self) -> bool:
-        """Wake the waiter. False when its event loop is gone."""
+    def wake(self) -> bool:
+        """It is the holder now. False when its event loop is gone."""
+        if self.line is None or self.granted is None:
+            return False
+        self.line.holder = self
         self.began = time.monotonic()
-        return self.granted is not None and run_in(self.bodies[0].loop, self.granted.set)
+        return run_in(self.bodies[0].loop, self.granted.set)
 
     @property
     def is_running(self) -> bool:
@@ -83,12 +87,15 @@ class Slot:
         return self.lease is not None and is_closed(self.lease.loop)
 
 
-class _Line:
-    __slots__ = ("holder", "waiting")
+class _Line(Queue[Slot]):
+    """The queue of one key.
+
+    Attributes:
+        holder: whose turn runs, or asks for the lease that processes share.
+    """
 
     def __init__(self, holder: Slot) -> None:
         self.holder = holder
-        self.waiting: deque[Slot] = deque()
 
 
 class Arrival(NamedTuple):
@@ -105,21 +112,21 @@ class Lines:
     """Safe to use from any thread, and from a garbage collection."""
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}
+        self._lines: Queues[_Line] = Queues()
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def waiting(self, key: Hashable) -> int:
         line = self._lines.get(key)
-        return 0 if line is None else len(line.waiting)
+        return 0 if line is None else len(line.waiters)
 
     def is_followed(self, key: Hashable, token: str) -> bool:
         """Whether another turn arrived after the one that is `token`."""
         line = self._lines.get(key)
         if line is None:
             return False
-        tokens = [line.holder.token, *(slot.token for slot in line.waiting)]
+        tokens = [line.holder.token, *(slot.token for slot in line.waiters)]
         return token in tokens[:-1]
 
     def is_inside(self, key: Hashable, task: Any, around: Collection[Slot]) -> bool:
@@ -151,7 +158,7 @@ class Lines:
             line = self._line_before(slot)
             if line is None:
                 return _GRANTED
-            if len(line.waiting) >= longest:
+            if len(line.waiters) >= longest:
                 return Arrival(refused="longest" if longest else "busy")
             if _is_circle(line, inherited):
                 return Arrival(refused="deadlock")
@@ -173,8 +180,8 @@ class Lines:
             line = self._line_before(slot)
             if line is None:
                 return _GRANTED
-            ended += [line.holder, *line.waiting]
-            line.waiting.clear()
+            ended += [line.holder, *line.waiters]
+            line.waiters.clear()
             arrival = self._wait(line, slot)
         for other in ended:
             other.end("newer")
@@ -187,7 +194,7 @@ class Lines:
         """
         with _changing:
             line = self._lines.get(key)
-            slots = [] if line is None else [line.holder, *line.waiting]
+            slots = [] if line is None else [line.holder, *line.waiters]
         runs_here = any(slot.is_running for slot in slots)
         told = [
             slot
@@ -213,7 +220,7 @@ class Lines:
     def _wait(self, line: _Line, slot: Slot) -> Arrival:
         slot.granted = anyio.Event()
         slot.line = line
-        line.waiting.append(slot)
+        line.add(slot)
         return Arrival(granted=slot.granted)
 
     def leave(self, slot: Slot, body: Body) -> bool:
@@ -249,15 +256,10 @@ class Lines:
             self._hand_on(line, slot)
 
     def _hand_on(self, line: _Line, slot: Slot) -> None:
-        if line.holder is not slot:
-            if slot in line.waiting:
-                line.waiting.remove(slot)
-            return
-        while line.waiting:
-            line.holder = line.waiting.popleft()
-            if line.holder.grant():
-                return
-        del self._lines[slot.key]
+        if line.holder is slot:
+            self._lines.hand_over(slot.key, line)
+        else:
+            line.remove(slot)
 
 
 def _is_inside(holder: Slot, task: Any, around: Collection[Slot]) -> bool:

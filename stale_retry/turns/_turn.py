@@ -171,7 +171,7 @@ class Turn:
                 raise report.refusal(refused)
         except BaseException as error:
             self._lines.leave(slot, body)
-            if body.leave(error) or (slot.lease is not None and slot.lease.is_superseded):
+            if body.leave(error):
                 raise body.error() from error
             raise
         report.started()
@@ -222,6 +222,7 @@ class Turn:
         if slot.lease.is_superseded:
             slot.first.ended = "newer"
             report.tell("interrupted", "newer")
+            raise slot.first.error()
         return "busy"
 
     async def __aexit__(

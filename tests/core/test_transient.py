@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import pickle
+import socket
 import sqlite3
 import ssl
 import sys
@@ -15,7 +16,7 @@ from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
 
 from stale_retry.detection import is_conflict_error, retry_if_stale_session
 from stale_retry.errors import AttemptsExhaustedError, InDoubtError, StaleSessionError
-from stale_retry.transient import is_transient_error, retry_if_transient
+from stale_retry.transient import is_transient_error, leaves_doubt, retry_if_transient
 
 from .lookalikes import HOSTILE, lookalike
 
@@ -157,6 +158,7 @@ TRANSIENT = {
 LASTING = {
     "a mistake": ValueError("wrong"),
     "a stale session": StaleSessionError("stale"),
+    "no file of that name": FileNotFoundError(errno.ENOENT, "No such file or directory", "prompt.txt"),
     "no permission": PermissionError(errno.EACCES, "not yours"),
     "a full disk": OSError(errno.ENOSPC, "disk full"),
     "a wrong certificate": ssl.SSLCertVerificationError(),
@@ -285,6 +287,115 @@ def test_an_error_whose_own_code_fails_is_not_transient_and_nothing_is_raised(ma
 @given(st.text())
 def test_no_text_makes_an_error_transient(text):
     assert not is_transient_error(RuntimeError(text))
+
+
+NOTHING_RAN = {
+    "refused": ConnectionRefusedError(),
+    "no socket": FileNotFoundError(errno.ENOENT, "no such socket"),
+    "no host of that name": socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    "SQLite, busy": sqlite_error(5),
+    "SQLite, locked": sqlite_error(6),
+    "SQLAlchemy, no connection in the pool": lookalike("sqlalchemy.exc.TimeoutError"),
+    "SQLAlchemy, refused": lookalike("sqlalchemy.exc.OperationalError", orig=ConnectionRefusedError()),
+    "asyncpg, full": lookalike("asyncpg.exceptions.TooManyConnectionsError", sqlstate="53300"),
+    "psycopg, a lock": lookalike("psycopg.errors.LockNotAvailable", sqlstate="55P03"),
+    "psycopg2, starting": lookalike("psycopg2.errors.CannotConnectNow", pgcode="57P03"),
+    "psycopg, no connection in the pool": lookalike("psycopg_pool.PoolTimeout"),
+    "psycopg, refused": lookalike(
+        "psycopg.OperationalError", 'connection failed: connection to server at "127.0.0.1", port 1 failed: refused'
+    ),
+    "psycopg, no socket": lookalike(
+        "psycopg.OperationalError", 'connection is bad: connection to server on socket "/tmp/.s.PGSQL.5432" failed: No'
+    ),
+    "psycopg2, refused": lookalike(
+        "psycopg2.OperationalError", 'connection to server at "127.0.0.1", port 1 failed: Connection refused'
+    ),
+    "psycopg, no host": lookalike("psycopg.OperationalError", "failed to resolve host 'db': Name or service not known"),
+    "psycopg, no time to connect": lookalike("psycopg.errors.ConnectionTimeout"),
+    "MySQL, full": lookalike("pymysql.err.MySQLError", 1040, "Too many connections"),
+    "MySQL, refused": lookalike("pymysql.err.MySQLError", 2003, "Can't connect to MySQL server"),
+    "MySQL, waited for a lock": lookalike("pymysql.err.MySQLError", 1205, "Lock wait timeout exceeded"),
+    "HTTP 429": http(429),
+    "httpx, refused": raised_from(named("httpx.ConnectError", "httpx.NetworkError"), ConnectionRefusedError()),
+    "httpx, no time to connect": raised_from(named("httpx.ConnectTimeout", "httpx.TimeoutException"), TimeoutError()),
+    "httpx, no connection in the pool": named("httpx.PoolTimeout", "httpx.TimeoutException"),
+    "redis, no connection in the pool": named(
+        "redis.exceptions.MaxConnectionsError", "redis.exceptions.ConnectionError"
+    ),
+    "MongoDB, no connection in the pool": named("pymongo.errors.WaitQueueTimeoutError", "pymongo.errors.AutoReconnect"),
+    "AWS, throttled": aws("ThrottlingException"),
+}
+
+IN_DOUBT = {
+    "reset": ConnectionResetError(),
+    "a timeout": TimeoutError(),
+    "a timeout after a refused connection": raised_from(TimeoutError(), ConnectionRefusedError()),
+    "no route": OSError(errno.EHOSTUNREACH, "no route to host"),
+    "PostgreSQL, unknown": lookalike("psycopg.errors.StatementCompletionUnknown", sqlstate="40003"),
+    "PostgreSQL, shut down": lookalike("asyncpg.exceptions.AdminShutdownError", sqlstate="57P01"),
+    "asyncpg, lost": lookalike("asyncpg.exceptions.ConnectionDoesNotExistError", sqlstate="08003"),
+    "psycopg, lost": lookalike("psycopg.OperationalError", "the connection is lost"),
+    "psycopg, lost and quoted": lookalike("psycopg.OperationalError", "lost: connection to server at ... failed"),
+    "SQLAlchemy, invalidated": lookalike(
+        "sqlalchemy.exc.DBAPIError", connection_invalidated=True, orig=ConnectionRefusedError()
+    ),
+    "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
+    "HTTP 503": http(503),
+    "HTTP 429 to a client that sends again": named("openai.RateLimitError", "openai.APIError", status_code=429),
+    "httpx, no answer": named("httpx.ReadTimeout", "httpx.TimeoutException"),
+    "aiohttp, refused": raised_from(
+        named("aiohttp.ClientConnectorError", "aiohttp.client_exceptions.ClientConnectionError"),
+        ConnectionRefusedError(),
+    ),
+    "redis, refused": raised_from(lookalike("redis.exceptions.ConnectionError"), ConnectionRefusedError()),
+    "AWS, throttled when a request was sent again": aws("ThrottlingException", sent_again=1),
+    "AWS, a condition of a request that was sent again": aws("ConditionalCheckFailedException", sent_again=1),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_RAN)
+def test_an_error_that_proves_that_nothing_ran_is_transient_and_leaves_no_doubt(name):
+    assert is_transient_error(NOTHING_RAN[name])
+    assert not leaves_doubt(NOTHING_RAN[name])
+    assert not leaves_doubt(raised_from(RuntimeError(), NOTHING_RAN[name]))
+
+
+@pytest.mark.parametrize("name", IN_DOUBT)
+def test_an_error_after_which_the_event_may_be_stored_leaves_doubt(name):
+    """A refused connection proves nothing where the client may have sent the request before."""
+    assert leaves_doubt(IN_DOUBT[name])
+    assert leaves_doubt(raised_from(RuntimeError(), IN_DOUBT[name]))
+
+
+@pytest.mark.parametrize("error", [StaleSessionError(), *LASTING.values()], ids=repr)
+def test_an_error_that_is_not_transient_leaves_no_doubt(error):
+    assert not leaves_doubt(error)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+def test_a_conflict_leaves_no_doubt_although_it_is_transient(state):
+    error = lookalike("asyncpg.exceptions.SerializationError", sqlstate=state)
+    assert is_transient_error(error)
+    assert is_conflict_error(error)
+    assert not leaves_doubt(error)
+
+
+def test_a_group_leaves_doubt_when_one_of_its_leaves_does():
+    refused, lost = ConnectionRefusedError(), ConnectionResetError()
+    assert leaves_doubt(ExceptionGroup("", [refused, ExceptionGroup("", [StaleSessionError(), lost])]))
+    assert leaves_doubt(raised_from(RuntimeError(), ExceptionGroup("", [refused, lost])))
+    assert not leaves_doubt(ExceptionGroup("", [refused, StaleSessionError()]))
+    assert not leaves_doubt(raised_from(RuntimeError(), ExceptionGroup("", [refused])))
+
+
+def test_what_a_decorated_call_gave_up_with_leaves_no_doubt_of_the_call_around_it():
+    end = raised_from(InDoubtError("gave up", attempts=9, elapsed=90.0, last_error=TimeoutError()), TimeoutError())
+    assert not leaves_doubt(end)
+
+
+@pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
+def test_an_error_whose_own_code_fails_leaves_no_doubt_and_nothing_is_raised(make):
+    assert leaves_doubt(make()) is False
 
 
 @pytest.mark.parametrize("error", [StaleSessionError(), TimeoutError(), KeyError()], ids=repr)

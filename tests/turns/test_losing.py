@@ -6,7 +6,9 @@ import logging
 import anyio
 import pytest
 
+from stale_retry import retry_on_stale_session
 from stale_retry._context import retry_checks
+from stale_retry.testing import VersionedStore
 from stale_retry.turns import TurnLostError, TurnQueue
 
 from .crowd import Crowd
@@ -98,7 +100,7 @@ def test_an_abort_hook_that_a_lost_turn_ignores_is_followed_by_a_cancellation(vi
 
 
 async def run_the_checks():
-    """What the core does before each retry."""
+    """What each retried append does before another attempt."""
     for check in retry_checks.get():
         await check()
 
@@ -179,6 +181,21 @@ class TestZombies:
                 task = asyncio.create_task(background())
                 await asyncio.sleep(1)
             await task
+
+        on_asyncio(main)
+
+    def test_a_retried_append_of_a_lost_turn_stores_nothing(self, on_asyncio):
+        async def main():
+            store, leases = VersionedStore(), Leases(timeout=30)
+            append = retry_on_stale_session(store.refresh, observers=())(store.append)
+            with pytest.raises(TurnLostError):
+                async with TurnQueue(shared=leases, observers=())("session"):
+                    session = store.open()
+                    asyncio.get_running_loop().now += 31  # the process is suspended
+                    leases.take_away()
+                    await store.append(store.open(), "of the turn that came next")
+                    await append(session, "of the zombie")
+            assert [event for event in store.events() if "zombie" in str(event)] == []
 
         on_asyncio(main)
 

@@ -1,4 +1,4 @@
-"""The same contention without a database: a store behind a simulated network, in virtual time."""
+"""The demo's appends without a database: a store behind a simulated network, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from dataclasses import dataclass
 
 import anyio
 
-from .._retrying import StaleSessionRetrying
-from ..testing import VersionedSession, VersionedStore
-from .contention import Append, Run, Timeline, contend
-from .strategies import ADDITIVE, CLASSIC, CLIENT_GO, IMMEDIATE, NONE, OURS, QUEUE, Strategy
+from stale_retry import additive_jitter, constant, retry_on_stale_session
+from stale_retry.lab.contention import CLASSIC, IMMEDIATE, NONE, OURS, Append, Run, Strategy, Timeline, contend
+from stale_retry.testing import VersionedSession, VersionedStore
+
+# client-go's retry.DefaultRetry: 5 steps of 10 ms, factor 1, jitter 0.1, which it adds.
+CLIENT_GO = Strategy(
+    "client-go",
+    "client-go's default",
+    {"backoff": constant(0.01), "jitter": additive_jitter(0.001), "max_attempts": 5, "deadline": 90},
+)
+ADDITIVE = Strategy("additive", "ours, jitter added", {"jitter": additive_jitter(1.0)})
+QUEUE = Strategy("queue", "ours, in a queue", {"key": lambda session: session.id})
 
 STRATEGIES = (NONE, IMMEDIATE, CLIENT_GO, CLASSIC, ADDITIVE, OURS, QUEUE)
 
@@ -50,14 +58,7 @@ class Simulated:
         return sum(run.append_calls for run in self.runs) / sum(len(run.sent) for run in self.runs)
 
 
-def simulate(
-    writers: Sequence[int],
-    *,
-    events: int,
-    latency: float,
-    seeds: int,
-    on_run: Callable[[Strategy], object] = lambda strategy: None,
-) -> list[Simulated]:
+def simulate(writers: Sequence[int], *, events: int, latency: float, seeds: int) -> list[Simulated]:
     """Run every strategy at each number of writers, once for each of `seeds` seeds.
 
     `latency` is the mean of a round trip to the store in seconds, half of it each way, 40 % more or less at random.
@@ -66,10 +67,7 @@ def simulate(
     results: list[Simulated] = []
     for strategy in STRATEGIES:
         for count in writers:
-            runs: list[Run] = []
-            for seed in range(seeds):
-                runs.append(_run(strategy, count, events, latency, seed))
-                on_run(strategy)
+            runs = [_run(strategy, count, events, latency, seed) for seed in range(seeds)]
             results.append(Simulated(strategy, count, runs))
     return results
 
@@ -102,7 +100,7 @@ class DistantStore:
     def append_with(self, strategy: Strategy) -> Append:
         if strategy.options is None:
             return self._append
-        retrying = StaleSessionRetrying(self._refresh, observers=self.timeline.observe)
+        retrying = retry_on_stale_session(self._refresh, observers=self.timeline.observe)
         return retrying.replace(**strategy.options)(self._append)
 
     async def _append(self, session: VersionedSession, token: str) -> VersionedSession:
@@ -146,6 +144,6 @@ class _JumpingSelector(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("every task waits, and for nothing that time will bring")
+            raise RuntimeError("every task waits for something that no timer will bring")
         self._jump(max(timeout, 0.0))
         return super().select(0)
