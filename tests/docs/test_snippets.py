@@ -50,7 +50,6 @@ SILENT = {
     "docs/how-to/double-texting.md",
     "docs/how-to/faults.md",
     "docs/how-to/gate.md",
-    "docs/how-to/google-adk.md",
     "docs/how-to/in-doubt.md",
     "docs/how-to/integrations.md",
     "docs/how-to/interleaving.md",
