@@ -85,8 +85,10 @@ class _Run:
             run.invocations.add(event.invocation_id)
             run = run.outer
 
-    def made(self, event: Event) -> bool:
-        return event.timestamp >= self.began or event.invocation_id in self.invocations
+    def made(self, session: Session) -> Callable[[Event], bool]:
+        """Tells whether an event of the session is of this run, or of one inside it, seen or not."""
+        older = {event.invocation_id for event in session.events if event.timestamp < self.began}
+        return lambda event: event.invocation_id in self.invocations or event.invocation_id not in older
 
 
 _running: ContextVar[_Run | None] = ContextVar("stale_retry.adk", default=None)
@@ -163,7 +165,7 @@ async def _leave(asked: Asked, run: _Run, ended: Ended, *, is_cut_off: bool) -> 
 
     def last(session: Session) -> Iterable[Event]:
         if answers_calls:
-            yield from answers(session.events, run.made, long_running=ended is not None)
+            yield from answers(session.events, run.made(session), long_running=ended is not None)
         if marks is not None and fate is not None:
             yield _ledger.mark(marks, fate)
 

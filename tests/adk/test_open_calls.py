@@ -7,13 +7,14 @@ import anyio
 import pytest
 from google.adk.agents import Agent
 from google.adk.models import LlmResponse
+from google.adk.sessions import InMemorySessionService
 from google.adk.tools import LongRunningFunctionTool
 from google.genai import types
 
 from stale_retry.adk import RetryingSessionService
 from stale_retry.turns import TurnInterruptedError
 
-from .app import LocalLlm, content, load
+from .app import KEY, LocalLlm, content, event, load
 from .conversation import Seen, ask, broken_rules, checking_agent
 from .queues import installed, memory, queue, queued, queueing
 
@@ -164,8 +165,8 @@ async def test_a_run_inside_a_turn_does_not_wait_for_it(runner_of, how, where):
         return "found"
 
     runner = runner_of(service, checking_agent(seen, tools=[look_up]), queue(deadline=5))
-    async for event in runner.run_async(user_id="user", session_id="session", new_message=content("question")):
-        if where == "reading loop" and event.get_function_calls() and not inner:
+    async for made in runner.run_async(user_id="user", session_id="session", new_message=content("question")):
+        if where == "reading loop" and made.get_function_calls() and not inner:
             await ask_inside()
     assert inner[-1] == ["answer to inner"]
     assert len(runner_turns(runner)) == 0
@@ -250,6 +251,79 @@ async def test_a_call_that_waits_for_somebody_is_answered_only_when_its_turn_was
     events = (await load(service)).events
     answered = {response.name for event in events for response in event.get_function_responses()}
     assert answered == ({"approve", "look_up"} if way == "stopped" else {"look_up"})
+
+
+class Slow(InMemorySessionService):
+    """Appends take a while. An event with a call is stored and its append does not return before it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.stored, self.going_on, self.seconds = asyncio.Event(), asyncio.Event(), 0.0
+
+    async def append_event(self, session, event):
+        event = await super().append_event(session, event)
+        if event.get_function_calls():
+            self.stored.set()
+            await self.going_on.wait()
+        elif event.get_function_responses():
+            await asyncio.sleep(self.seconds)
+        return event
+
+
+@pytest.mark.parametrize("way", ["stopped", "cancelled"])
+async def test_a_call_whose_event_nobody_has_seen_yet_is_answered_too(way):
+    service, turns = Slow(), queue()
+    await service.create_session(**KEY)
+    runner = queueing(service, checking_agent(), turns)
+    first = asyncio.create_task(ask(runner, "question 0"))
+    await service.stored.wait()
+    if way == "stopped":
+        await turns.stop(("app", "user", "session"))
+    else:
+        first.cancel()
+    await asyncio.sleep(0)
+    service.going_on.set()
+    await asyncio.wait([first])
+    calls, responses = await calls_and_responses(service)
+    assert calls == responses
+    assert len(calls) == 1
+
+
+@pytest.mark.looptime
+async def test_they_are_answered_however_often_the_reader_is_cancelled_meanwhile():
+    service, tool = Slow(), Tool()
+    service.going_on.set()
+    await service.create_session(**KEY)
+    runner = queueing(service, checking_agent(tools=[tool.look_up]), queue())
+    first = asyncio.create_task(ask(runner, "question 0"))
+    await tool.running.wait()
+    service.seconds = 3.0
+    for _ in range(4):
+        first.cancel()
+        await asyncio.sleep(0.5)
+    assert not first.done()
+    await asyncio.wait([first])
+    calls, responses = await calls_and_responses(service)
+    assert calls == responses
+    assert await ask(runner, "question 1") == ["answer to question 1"]
+
+
+async def test_a_call_of_somebody_else_who_is_still_running_is_left_alone():
+    """A live run makes one while a text turn runs that is cut off."""
+    service, tool = await memory(), Tool()
+    await service.append_event(await load(service), event("hi", invocation="live"))
+    runner = queueing(service, checking_agent(tools=[tool.look_up]), queue())
+    first = asyncio.create_task(ask(runner, "question 0"))
+    await tool.running.wait()
+    call = event(author="assistant", invocation="live")
+    call.content = types.Content(
+        role="model", parts=[types.Part(function_call=types.FunctionCall(id="theirs", name="look_up", args={}))]
+    )
+    await service.append_event(await load(service), call)
+    first.cancel()
+    await asyncio.wait([first])
+    calls, responses = await calls_and_responses(service)
+    assert [call for call in calls if call not in responses] == ["theirs"]
 
 
 async def test_they_are_answered_on_a_service_that_rejects_a_stale_session(database):
