@@ -44,7 +44,6 @@ SILENT = {
     "docs/how-to/another-store.md",
     "docs/how-to/double-texting.md",
     "docs/how-to/faults.md",
-    "docs/how-to/google-adk.md",
     "docs/how-to/integrations.md",
     "docs/how-to/interleaving.md",
     "docs/how-to/results.md",
