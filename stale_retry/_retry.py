@@ -261,7 +261,8 @@ def _refuse_what_would_be_lost(run: Run, stale: Any, rebuilt: bool) -> None:
 
 
 async def _sleep(run: Run, wait: float) -> None:
-    if recorders.get():
-        run.clock.skip(wait)
+    recorder = next(reversed(recorders.get()), None)
+    if recorder is not None:
+        run.clock.skip(wait * recorder.share_of(run))
         wait = 0.0
     await anyio.sleep(wait)

@@ -44,6 +44,7 @@ class Run:
     """
 
     __slots__ = (
+        "__weakref__",
         "_attempt_began",
         "_cancellations",
         "_find",
