@@ -10,6 +10,7 @@ from typing import Any
 from tenacity import retry_if_exception
 
 from . import _error_facts as facts
+from ._constraints import sorted_columns, violated_constraints_of
 from .errors import StaleSessionError
 
 # google-adk below 2.7 raises a plain ValueError; how its text begins is the only sign, and it changed twice.
@@ -202,7 +203,7 @@ _POSTGRES_NAME_BYTES = 63
 
 
 def _pattern_of(names: frozenset[str]) -> re.Pattern[str]:
-    whole = {facts.sorted_columns(name) if "," in name else name for name in names}
+    whole = {sorted_columns(name) if "," in name else name for name in names}
     cut = {name.encode()[:_POSTGRES_NAME_BYTES].decode(errors="ignore") for name in names}
     return re.compile("|".join(re.escape(name.lower()).replace(r"\*", ".*") for name in sorted(whole | cut)))
 
@@ -292,4 +293,4 @@ def _told_by(error: BaseException, *, reader: Callable[[Any], Any], values: froz
 
 @facts.never_raises
 def _violates(error: BaseException, *, pattern: re.Pattern[str]) -> bool:
-    return facts.holds(error, lambda link: any(map(pattern.fullmatch, facts.violated_constraints_of(link))))
+    return facts.holds(error, lambda link: any(map(pattern.fullmatch, violated_constraints_of(link))))

@@ -323,7 +323,7 @@ def leaves_doubt(error: BaseException) -> bool:
 def _leaves_doubt(error: Any) -> bool:
     if facts.is_group(error):
         return any(_leaves_doubt(leaf) for leaf in error.exceptions)
-    if not is_transient_error(error) or is_conflict_error(error):
+    if is_conflict_error(error) or not is_transient_error(error):
         return False
     if refuses_what_was_sent_again(error) or facts.holds(error, _may_have_been_sent_before):
         return True
