@@ -33,7 +33,7 @@ def _names_of_violated(error: Any) -> list[Any]:
     return _violated_in_mongodb(error)
 
 
-# What a user may have written comes after the name, and a server's or driver's prefix before it.
+# The server's or driver's prefix comes before the name, and values that a user may have written after it.
 _SQLSERVER_UNIQUE: Mapping[int | None, re.Pattern[str]] = {
     2601: re.compile(r"^[^']*Cannot insert duplicate key row in object '[^']*' with unique index '([^']*)'"),
     2627: re.compile(r"^[^']*Violation of [A-Z ]+ constraint '([^']*)'"),

@@ -1,4 +1,4 @@
-"""Which errors mean "rejected, nothing was stored": by class, by name, by code, by the words of a known release."""
+"""Errors that mean "rejected, nothing was stored", by class, name, code, or the words of a known release."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def _is_mongodb_conflict(error: Any) -> bool:
 class retry_if_conflict(retry_if_exception):
     """`is_conflict_error` as a tenacity retry strategy, for `on` with whichever store.
 
-    What only some stores, or some tables, mean by it is a choice, to be added with `|`: `unique_violation`,
-    `http_status`, `grpc_status`, `sqlstate`.
+    Some errors mean a lost race in some stores only. Add those of yours with `|`: `unique_violation`, `http_status`,
+    `grpc_status`, `sqlstate`.
     """
 
     def __init__(self) -> None:

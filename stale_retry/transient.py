@@ -1,4 +1,4 @@
-"""Which errors of databases and HTTP clients mean "not stored, or look again", without importing any of them."""
+"""Errors that may not come again, and whether the event may be stored after them. Imports no driver and no client."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ _PRIMARY_RESULT = 0xFF
 _NO_ADDRESS = re.compile(r"Multiple exceptions: \[Errno \d+\] Connect call failed")
 _NO_SERVER = frozenset((errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT))
 
-# What follows proves that the store ran nothing: no connection was made, no request left, or the store turned it away.
+# These prove that the store ran nothing: no connection was made, no request was sent, or the store turned it away.
 
 _NOTHING_RAN: facts.Names = {
     "ConnectError": ("httpx", "httpx2"),
@@ -355,9 +355,9 @@ def _proves_that_nothing_ran(error: Any) -> bool:
 
 
 class retry_if_transient(retry_if_exception):
-    """`is_transient_error` as a tenacity retry strategy, for `in_doubt`: the event of such an attempt may be stored.
+    """`is_transient_error` as a tenacity retry strategy, for `in_doubt`.
 
-    A conflict hook has to look whether it is. google-adk's services are looked into by what `stale_retry.adk` brings.
+    The event of such an attempt may be stored, so give `find_stored` with it: a function that looks.
     """
 
     def __init__(self) -> None:
