@@ -105,7 +105,9 @@ class _Worker:
             await self._process.wait()
 
 
-async def work(target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable[[Any], None]) -> None:
+async def _work(  # pragma: no cover  # in another process
+    target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable[[Any], None]
+) -> None:
     """What one process does: say which events it sees, wait, append, and say which were acknowledged."""
     task = await ask()
     try:
@@ -123,7 +125,7 @@ async def work(target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable
         tell({"error": str(error)})
 
 
-def _main() -> None:
+def _main() -> None:  # pragma: no cover  # in another process
     loop_input = sys.stdin
 
     async def ask() -> Any:
@@ -134,8 +136,8 @@ def _main() -> None:
 
     # What the user's code prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
-    asyncio.run(work(sys.argv[1], ask=ask, tell=tell))
+    asyncio.run(_work(sys.argv[1], ask=ask, tell=tell))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover
     _main()

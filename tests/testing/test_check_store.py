@@ -36,7 +36,7 @@ CHECKS = (
 
 
 def checked(store, **changes):
-    return asyncio.run(check_store(**{**store.mapping(), "seconds": 5, **changes}))
+    return asyncio.run(check_store(**{**store.mapping(), "seconds": store.seconds, **changes}))
 
 
 def seen(report, check):
@@ -278,6 +278,31 @@ def test_sessions_that_stay_are_counted():
     report = checked(store, delete=None)
     assert report.left_behind == len(store.rows) > 0
     assert f"{len(store.rows)} sessions left in the store" in str(report)
+
+
+def test_a_session_that_cannot_be_deleted_is_told():
+    store = RIGHT()
+    delete, deleted = store.delete, []
+
+    async def delete_once(session_id):
+        deleted.append(session_id)
+        if len(deleted) > 1:
+            raise OSError("read only")
+        await delete(session_id)
+
+    report = checked(store, delete=delete_once)
+    assert report
+    assert report.left_behind == len(store.rows) > 0
+
+
+def test_cleaning_up_takes_no_longer_than_that(monkeypatch):
+    monkeypatch.setattr("stale_retry.testing._check_store._EXTRA_SECONDS", 0.01)
+    store = RIGHT()
+
+    async def delete(session_id):
+        await asyncio.Event().wait()
+
+    assert checked(store, delete=delete, seconds=0.3).left_behind == len(store.rows) > 0
 
 
 # The report
