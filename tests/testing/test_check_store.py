@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import re
 
@@ -254,6 +255,54 @@ def test_a_function_that_raises_is_a_failure_that_names_it():
     report = checked(RIGHT(), load=load)
     assert report.failed == ("stored",)
     assert seen(report, "stored") == "load raised OSError: no such host"
+
+
+@pytest.mark.parametrize(
+    ("function", "check"),
+    [("seen", "stored"), ("refresh", "refresh newest"), ("find_stored", "look-alikes"), ("delete", "gone")],
+)
+def test_each_function_that_raises_is_named_by_the_check_that_needs_it_first(function, check):
+    def broken(session, event=None):
+        raise KeyError("nothing")
+
+    report = checked(RIGHT(), **{function: broken})
+    assert report.failed[0] == check
+    assert seen(report, check) == f"{function} raised KeyError: 'nothing'"
+
+
+def test_a_store_that_breaks_under_way_is_a_failure():
+    class Full(MemoryStore):
+        appends = 0
+
+        async def append(self, session, event):
+            self.appends += 1
+            if self.appends > 10:
+                raise OSError("disk full")
+            await super().append(session, event)
+
+    report = checked(Full())
+    assert seen(report, "gone") == "append through a session just loaded raised OSError: disk full"
+
+
+def test_a_refresh_that_raises_for_a_deleted_session_tells_its_writer():
+    class Strict(MemoryStore):
+        async def refresh(self, session):
+            if (fresh := await super().refresh(session)) is None:
+                raise LookupError(session.id)
+            return fresh
+
+    report = checked(Strict())
+    assert report, report
+    assert "its refresh raises" in seen(report, "gone")
+
+
+def test_an_append_may_be_a_partial():
+    store = RIGHT()
+
+    async def add(store, session, event):
+        await store.append(session, event)
+
+    assert checked(store, append=functools.partial(add, store)), "a partial is an async function"
 
 
 def test_it_needs_asyncio():

@@ -38,6 +38,11 @@ def is_right(report):
     return True
 
 
+def test_files(tmp_path, url):
+    url(tmp_path)
+    assert is_right(checked(real_stores.files))
+
+
 @pytest.mark.servers
 def test_sqlite(tmp_path, url):
     pytest.importorskip("aiosqlite")

@@ -662,6 +662,26 @@ class LosesTheSession(MemoryStore):
         return await super().refresh(session)
 
 
+class RaisesWhenBusy(MemoryStore):
+    """raises a timeout while another append to the session is under way"""
+
+    fails = ("contended writers",)
+    cannot_run = ("lost answer", *MemoryStore.cannot_run)
+
+    def __init__(self):
+        super().__init__()
+        self.busy = []
+
+    async def append(self, session, event):
+        if session.id in self.busy:
+            raise TimeoutError("busy")
+        self.busy.append(session.id)
+        try:
+            await super().append(session, event)
+        finally:
+            self.busy.remove(session.id)
+
+
 # For the command line
 
 
