@@ -1,183 +1,295 @@
-"""The lines in which turns stand, one for each key: who has the place, who waits, who is next."""
+"""The queues of turns, one for each key: which turn runs, which ones wait, which one is next."""
 
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import deque
-from collections.abc import Collection, Generator, Hashable
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Collection, Hashable
+from typing import Any, NamedTuple
 
 import anyio
 
-from ._body import Body, Why
+from .._loops import is_closed, run_in
+from .._queue import Queue, Queues
+from ._body import Body, EndedBy
 from ._leases import HeldLease
 from .errors import BusyReason
 
+_lock = threading.Lock()
+"""One for all queues, because turns of several queues may wait for each other in a circle."""
 
-class Place:
-    """One turn's place in the line of its key. Turns inside a turn share it.
+_dropped: deque[tuple[Lines, Slot, Body]] = deque()
+
+
+class _Changing:
+    def __enter__(self) -> None:
+        _lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        _lock.release()
+        if _dropped:
+            _sweep()
+
+
+_changing = _Changing()
+
+
+class Slot:
+    """One turn's slot in the queue of its key. Turns inside a turn share it.
 
     It knows no task and no `Turn` by anything but a weak reference, so what is dropped is freed.
+
+    Attributes:
+        token: tells the turn apart from all others, in all processes.
+        bodies: those inside it, the outermost first.
+        began: when it was granted, by `time.monotonic`.
+        line: the queue that it waits in or waited in.
+        waits_for: the queues that code inside it waits in.
     """
 
-    def __init__(self, key: Hashable, body: Body) -> None:
+    __slots__ = ("began", "bodies", "first", "granted", "key", "lease", "line", "token", "waits_for")
+
+    def __init__(self, key: Hashable, token: str, body: Body) -> None:
         self.key = key
+        self.token = token
         self.first = body
         self.bodies: list[Body] = [body]
         self.granted: anyio.Event | None = None
         self.lease: HeldLease | None = None
+        self.began = 0.0
+        self.line: _Line | None = None
+        self.waits_for: list[_Line] = []
 
-    def end(self, why: Why) -> None:
+    def end(self, reason: EndedBy) -> None:
         """Make what runs in it end early. From any thread."""
         for body in self.bodies[:1]:  # those inside it end with it
-            body.end(why)
+            body.end(reason)
 
-    def grant(self) -> bool:
-        """Wake who waits for it. False when its event loop is gone."""
-        return self.granted is not None and self.bodies[0].loop.call(self.granted.set)
+    def wake(self) -> bool:
+        """It is the holder now. False when its event loop is gone."""
+        if self.line is None or self.granted is None:
+            return False
+        self.line.holder = self
+        self.began = time.monotonic()
+        return run_in(self.bodies[0].loop, self.granted.set)
+
+    @property
+    def is_running(self) -> bool:
+        return any(body.has_begun for body in self.bodies)
 
     @property
     def is_forsaken(self) -> bool:
-        """Whether nobody can leave it any more, because the event loops of all in it are closed."""
+        """Whether no code can leave it any more, because the event loops of all in it are closed."""
         if self.bodies:
-            return all(body.loop.closed for body in self.bodies)
-        return self.lease is not None and self.lease.loop.closed
+            return all(is_closed(body.loop) for body in self.bodies)
+        return self.lease is not None and is_closed(self.lease.loop)
 
 
-class _Line:
-    def __init__(self, holder: Place) -> None:
+class _Line(Queue[Slot]):
+    """The queue of one key.
+
+    Attributes:
+        holder: whose turn runs, or asks for the lease that processes share.
+    """
+
+    def __init__(self, holder: Slot) -> None:
         self.holder = holder
-        self.waiting: deque[Place] = deque()
 
 
 class Arrival(NamedTuple):
-    """Why the place cannot be had, or the event to wait for. Neither when it is had at once."""
+    """Why the slot is refused, or the event to wait for. Neither when it is granted at once."""
 
     refused: BusyReason | None = None
     granted: anyio.Event | None = None
 
 
+_GRANTED = Arrival()
+
+
 class Lines:
-    """Safe to use from any thread, from a garbage collection too."""
+    """Safe to use from any thread, and from a garbage collection."""
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}
-        self._lock = threading.Lock()
-        self._dropped: deque[tuple[Place, Body]] = deque()
+        self._lines: Queues[_Line] = Queues()
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def waiting(self, key: Hashable) -> int:
         line = self._lines.get(key)
-        return 0 if line is None else len(line.waiting)
+        return 0 if line is None else len(line.waiters)
 
-    def join(self, key: Hashable, body: Body, inherited: Collection[Place]) -> Place | None:
-        """The place that the turn is inside of already, if it is inside one."""
-        with self._changing():
+    def is_followed(self, key: Hashable, token: str) -> bool:
+        """Whether another turn arrived after the one that is `token`."""
+        line = self._lines.get(key)
+        if line is None:
+            return False
+        tokens = [line.holder.token, *(slot.token for slot in line.waiters)]
+        return token in tokens[:-1]
+
+    def is_inside(self, key: Hashable, task: Any, around: Collection[Slot]) -> bool:
+        """Whether a turn of the key that the task asked for would be inside the one that runs."""
+        line = self._lines.get(key)
+        return line is not None and _is_inside(line.holder, task, around)
+
+    def running_for(self, key: Hashable) -> float | None:
+        """Seconds since the holder in this process began; None when it has not, because another process's turn runs."""
+        line = self._lines.get(key)
+        return time.monotonic() - line.holder.began if line is not None and line.holder.is_running else None
+
+    def join(self, key: Hashable, body: Body, inherited: Collection[Slot]) -> Slot | None:
+        """The slot that the turn is inside of already, if it is inside one."""
+        if key not in self._lines:
+            return None
+        with _changing:
             line = self._lines.get(key)
-            if line is None or not line.holder.bodies:
+            if line is None:
                 return None
-            if line.holder in inherited or any(inside.is_in(body) for inside in line.holder.bodies):
+            if _is_inside(line.holder, body.task(), inherited):
                 line.holder.bodies.append(body)
                 return line.holder
             return None
 
-    def arrive(self, place: Place, longest: float) -> Arrival:
-        """Take the place, or stand in line if no more than `longest` wait then."""
-        with self._changing():
-            line = self._line_before(place)
+    def arrive(self, slot: Slot, longest: float, inherited: Collection[Slot]) -> Arrival:
+        """Take the slot, or wait in the queue if fewer than `longest` wait."""
+        with _changing:
+            line = self._line_before(slot)
             if line is None:
-                return Arrival()
-            if len(line.waiting) >= longest:
+                return _GRANTED
+            if len(line.waiters) >= longest:
                 return Arrival(refused="longest" if longest else "busy")
-            return self._stand(line, place)
+            if _is_circle(line, inherited):
+                return Arrival(refused="deadlock")
+            for outer in inherited:
+                outer.waits_for.append(line)
+            return self._wait(line, slot)
 
-    def supersede(self, place: Place) -> Arrival:
-        """Take the place, or stand in line alone and make who runs and who waits end."""
-        ended: list[Place] = []
-        with self._changing():
-            line = self._line_before(place)
+    def stop_waiting(self, slot: Slot, inherited: Collection[Slot]) -> None:
+        """Forget for which turns it waits, once it is granted or has given up."""
+        with _changing:
+            for outer in inherited:
+                if slot.line in outer.waits_for:
+                    outer.waits_for.remove(slot.line)
+
+    def supersede(self, slot: Slot) -> Arrival:
+        """Take the slot, or wait for it alone and end the turn that runs and those that wait."""
+        ended: list[Slot] = []
+        with _changing:
+            line = self._line_before(slot)
             if line is None:
-                return Arrival()
-            ended += [line.holder, *line.waiting]
-            line.waiting.clear()
-            arrival = self._stand(line, place)
+                return _GRANTED
+            ended += [line.holder, *line.waiters]
+            line.waiters.clear()
+            arrival = self._wait(line, slot)
         for other in ended:
-            other.end("interrupted")
+            other.end("newer")
         return arrival
 
-    def _line_before(self, place: Place) -> _Line | None:
-        """The line that the place has to join. None when it is the first, which it is from then on."""
-        line = self._lines.get(place.key)
+    def stop(self, key: Hashable, token: str | None, *, waiting: bool) -> tuple[bool, bool]:
+        """End the turn that runs in this process and is `token`, None meaning any; and with `waiting` those that wait.
+
+        A waiting turn that `token` names is ended too. Returns whether any was told, and whether one runs here.
+        """
+        with _changing:
+            line = self._lines.get(key)
+            slots = [] if line is None else [line.holder, *line.waiters]
+        runs_here = any(slot.is_running for slot in slots)
+        told = [
+            slot
+            for slot in slots
+            if (slot.is_running if token is None else slot.token == token) or (waiting and not slot.is_running)
+        ]
+        for slot in told:
+            slot.end("stopped")
+        return bool(told), runs_here
+
+    def _line_before(self, slot: Slot) -> _Line | None:
+        """The queue that the slot has to join. None when it is the first, which it is from then on."""
+        line = self._lines.get(slot.key)
         if line is not None and line.holder.is_forsaken:
             warnings.warn("a turn was still running when its event loop was closed", ResourceWarning, stacklevel=4)
             self._hand_on(line, line.holder)
-            line = self._lines.get(place.key)
+            line = self._lines.get(slot.key)
         if line is None:
-            self._lines[place.key] = _Line(place)
+            slot.began = time.monotonic()
+            self._lines[slot.key] = _Line(slot)
         return line
 
-    def _stand(self, line: _Line, place: Place) -> Arrival:
-        place.granted = anyio.Event()
-        line.waiting.append(place)
-        return Arrival(granted=place.granted)
+    def _wait(self, line: _Line, slot: Slot) -> Arrival:
+        slot.granted = anyio.Event()
+        slot.line = line
+        line.add(slot)
+        return Arrival(granted=slot.granted)
 
-    def leave(self, place: Place, body: Body) -> bool:
-        """Whether that was the last one inside. Then `free` it."""
-        with self._changing():
-            if body in place.bodies:
-                place.bodies.remove(body)
-                return not place.bodies
-            return False
+    def leave(self, slot: Slot, body: Body) -> bool:
+        """Whether that was the last one inside. Then the next turn begins, or the slot's lease is given back first."""
+        with _changing:
+            return self.leave_locked(slot, body)
 
-    def free(self, place: Place) -> None:
+    def free(self, slot: Slot) -> None:
         """Let the next one go on, or give up waiting. Once more does nothing."""
-        with self._changing():
-            line = self._lines.get(place.key)
-            if line is not None:
-                self._hand_on(line, place)
+        with _changing:
+            self._free(slot)
 
-    def drop(self, place: Place, body: Body) -> None:
-        """The same for a turn that nobody left, from wherever it is found, the middle of any of the above included."""
-        self._dropped.append((place, body))
-        self._sweep()
+    def drop(self, slot: Slot, body: Body) -> None:
+        """Leave it for a turn that was dropped, from wherever it is found, the middle of any of the above included."""
+        _dropped.append((self, slot, body))
+        _sweep()
 
-    def _hand_on(self, line: _Line, place: Place) -> None:
-        if line.holder is not place:
-            if place in line.waiting:
-                line.waiting.remove(place)
-            return
-        while line.waiting:
-            line.holder = line.waiting.popleft()
-            if line.holder.grant():
-                return
-        del self._lines[place.key]
+    def leave_locked(self, slot: Slot, body: Body) -> bool:
+        if body not in slot.bodies:
+            return False
+        slot.bodies.remove(body)
+        if slot.bodies:
+            return False
+        if slot.lease is not None:
+            slot.lease.stop()
+        else:
+            self._free(slot)
+        return True
 
-    @contextmanager
-    def _changing(self) -> Generator[None]:
-        with self._lock:
-            yield
-        self._sweep()
+    def _free(self, slot: Slot) -> None:
+        line = self._lines.get(slot.key)
+        if line is not None:
+            self._hand_on(line, slot)
 
-    def _sweep(self) -> None:
-        # Whoever finds the lock held, perhaps by its own thread, leaves it to that one, who looks after releasing it.
-        while self._dropped and self._lock.acquire(blocking=False):
-            try:
-                while self._dropped:
-                    self._free_dropped(*self._dropped.popleft())
-            finally:
-                self._lock.release()
+    def _hand_on(self, line: _Line, slot: Slot) -> None:
+        if line.holder is slot:
+            self._lines.hand_over(slot.key, line)
+        else:
+            line.remove(slot)
 
-    def _free_dropped(self, place: Place, body: Body) -> None:
-        if body in place.bodies:
-            place.bodies.remove(body)
-        if place.bodies:
-            return
-        line = self._lines.get(place.key)
-        if place.lease is not None:
-            place.lease.stop()
-        elif line is not None:
-            self._hand_on(line, place)
+
+def _is_inside(holder: Slot, task: Any, around: Collection[Slot]) -> bool:
+    if not holder.bodies:  # it is being given back
+        return False
+    return holder in around or any(body.task() is task for body in holder.bodies)
+
+
+def _sweep() -> None:
+    # A thread that finds the lock held, perhaps by itself, leaves the rest to the holder, which looks after releasing.
+    while _dropped and _lock.acquire(blocking=False):
+        try:
+            while _dropped:
+                lines, slot, body = _dropped.popleft()
+                lines.leave_locked(slot, body)
+        finally:
+            _lock.release()
+
+
+def _is_circle(line: _Line, inherited: Collection[Slot]) -> bool:
+    """Whether the holder of the queue waits, itself or through others, for one of the slots."""
+    if not inherited:
+        return False
+    seen: list[Any] = []
+    left = [line]
+    while left:
+        holder = left.pop().holder
+        if holder in inherited:
+            return True
+        if holder not in seen:
+            seen.append(holder)
+            left += holder.waits_for
+    return False

@@ -9,9 +9,10 @@ import anyio
 import pytest
 from core.virtual import VirtualLoop
 
-from stale_retry.turns import TurnQueue
+from stale_retry.turns import TurnQueue, _lines, _turn
 
 from .crowd import Crowd
+from .stores import Leases
 
 
 def queue(*args, **options):
@@ -50,8 +51,6 @@ def test_who_waits_goes_on_when_the_turn_before_is_dropped(virtually):
 
     def in_a_context_of_its_own(crowd):
         async def turn():
-            from stale_retry.turns import _turn
-
             _turn._inside.set(())
             await crowd.turn("next")
 
@@ -138,6 +137,29 @@ def test_the_turn_of_an_event_loop_that_is_gone_holds_up_nobody():
         assert any(warning.category is ResourceWarning for warning in caught) == is_kept
 
 
+def test_a_lease_of_an_event_loop_that_is_gone_holds_up_nobody():
+    """The turn was left, and the loop closed before its lease was given back."""
+    turns = queue(shared=Leases())
+    loop = VirtualLoop()
+
+    async def left_at_once():
+        turn = turns("session")
+        await turn.__aenter__()
+        turn.release()
+        assert len(turns) == 1
+        asyncio.get_running_loop().stop()
+
+    task = loop.create_task(left_at_once())
+    while not task.done():
+        if loop.idle:
+            loop.advance()
+        loop.step()
+    loop.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(asyncio.wait_for(Crowd(turns).turn("next", 0.01), 10))
+
+
 def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():
     turns = queue(longest=2)
     crowd = Crowd(turns)
@@ -165,11 +187,10 @@ def test_dropped_while_another_thread_changes_the_line_it_is_freed_by_that_one()
     turns = queue()
     turn = turns("session")
     asyncio.run(turn.__aenter__())
-    lock = turns._lines._lock
     holding, release = threading.Event(), threading.Event()
 
     def hold():
-        with turns._lines._changing():
+        with _lines._changing:
             holding.set()
             release.wait(10)
 
@@ -182,7 +203,6 @@ def test_dropped_while_another_thread_changes_the_line_it_is_freed_by_that_one()
     release.set()
     thread.join()
     assert len(turns) == 0
-    assert not lock.locked()
 
 
 def test_a_turn_is_entered_and_left_once(virtually):

@@ -1,6 +1,8 @@
 """A lease that processes share: taken, kept alive, given back, and lost with an error."""
 
 import asyncio
+import copy
+import uuid
 
 import anyio
 import pytest
@@ -15,7 +17,8 @@ from .stores import Leases
 def processes(count=2, *, when_busy="enqueue", leases=None, **options):
     """Queues that share nothing but a store of leases, as those of several processes do."""
     leases = leases or Leases()
-    return [TurnQueue(when_busy, shared=leases, observers=(), **options) for _ in range(count)], leases
+    stores = [leases, *(copy.copy(leases) for _ in range(count - 1))]
+    return [TurnQueue(when_busy, shared=store, observers=(), **options) for store in stores], leases
 
 
 async def settled(*queues):
@@ -34,6 +37,17 @@ def test_turns_of_two_processes_run_one_at_a_time(virtually):
         assert sorted(crowd.ended + same.ended) == [0, 1, 2, 3]
         assert leases.held == {}
         await settled(one, other)
+
+    virtually(main)
+
+
+def test_the_next_turn_asks_for_the_lease_when_the_one_before_has_given_it_back(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        crowd = Crowd(one)
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (crowd.turn, "a"), (crowd.turn, "b"))
+        assert [call for call in leases.calls if call in ("acquire", "release")] == ["acquire", "release"] * 2
 
     virtually(main)
 
@@ -85,7 +99,7 @@ def test_the_lease_of_who_was_killed_is_free_after_its_timeout(virtually):
     virtually(main)
 
 
-def test_who_has_lost_his_lease_is_told_at_the_next_renewal_and_his_block_is_cancelled(virtually):
+def test_a_turn_that_lost_its_lease_is_told_within_a_second_and_cancelled(virtually):
     async def main():
         (one,), leases = processes(1)
         events = []
@@ -94,7 +108,7 @@ def test_who_has_lost_his_lease_is_told_at_the_next_renewal_and_his_block_is_can
             async with one("session"):
                 leases.take_away()
                 await anyio.sleep(100)
-        assert anyio.current_time() == pytest.approx(began + 10, abs=0.1)
+        assert anyio.current_time() == pytest.approx(began + 1, abs=0.1)
         assert [(event.kind, event.reason) for event in events] == [
             ("started", None),
             ("interrupted", "lost"),
@@ -227,23 +241,24 @@ def test_reject_asks_once(virtually):
                 async with other("session"):
                     raise AssertionError("entered")
             assert error.value.reason == "busy"
+            assert leases.asked == {}
         assert leases.calls == ["acquire", "acquire", "release", "release"]
 
     virtually(main)
 
 
-def test_interrupt_waits_for_a_turn_of_another_process(virtually):
+def test_interrupt_ends_a_turn_of_another_process_within_two_seconds(virtually):
     async def main():
         (one, other), _ = processes(when_busy="interrupt")
         crowd = Crowd(one)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(crowd.turn, "theirs", 5)
+            tasks.start_soon(crowd.turn, "theirs", 50)
             await anyio.sleep(1)
             tasks.start_soon(Crowd(other).turn, "old")
-            await anyio.sleep(1)
-            async with other("session") as turn:  # ends the one that waits in this process
-                assert turn.waited == pytest.approx(3.5, abs=1.5)
-        assert crowd.ended == ["theirs"]
+            await anyio.sleep(0.01)
+            async with other("session") as turn:  # also ends the one that waits in this process
+                assert turn.waited <= 3
+        assert crowd.errors() == {"theirs": "TurnInterruptedError"}
 
     virtually(main)
 
@@ -406,11 +421,53 @@ def test_a_key_has_one_name_in_every_process_and_no_other_keys_name():
     assert name_of(("app", "user", "session")) == '["app", "user", "session"]'
 
 
+def test_a_uuid_is_a_key_and_not_the_same_one_as_its_text():
+    key = uuid.UUID(int=1)
+    assert len({name_of(key), name_of(str(key)), name_of(key.hex), name_of((key,))}) == 4
+    assert name_of(key) == name_of(uuid.UUID(int=1))
+
+
 def test_a_key_that_has_no_name_is_refused_before_the_turn_waits():
     turns = TurnQueue(shared=Leases())
-    with pytest.raises(TypeError, match="a key must be a string, a number, None or a tuple of these"):
+    with pytest.raises(TypeError, match=r"a key that processes share must be .* contains a frozenset"):
         turns(frozenset("session"))
 
 
 def test_a_store_of_leases_is_any_object_with_these_methods():
     assert isinstance(Leases(), LeaseStore)
+
+
+def test_queues_that_share_one_lease_object_are_one_queue(virtually):
+    async def main():
+        leases = Leases()
+        one, other = (TurnQueue(shared=leases, observers=(), deadline=5) for _ in range(2))
+        async with one("session"), other("session"), one("session"):
+            assert len(one) == len(other) == 1
+        crowd, same = Crowd(one), Crowd(other)
+        same.running = crowd.running
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (crowd.turn, "a"), (same.turn, "b"), (crowd.turn, "c"))
+        assert crowd.ended + same.ended == ["a", "c", "b"]
+
+    virtually(main)
+
+
+def test_connections_of_a_store_are_closed_when_the_last_turn_has_ended_for_a_while(virtually):
+    class Connected(Leases):
+        closed = 0
+
+        async def close_here(self):
+            self.closed += 1
+
+    async def main():
+        leases = Connected()
+        turns = TurnQueue(shared=leases, observers=())
+        for _ in range(2):
+            async with turns("session"):
+                await anyio.sleep(20)
+            await anyio.sleep(4)
+            assert leases.closed == 0
+        await anyio.sleep(2)
+        assert leases.closed == 1
+
+    virtually(main)

@@ -19,7 +19,6 @@ from stale_retry import (
     SessionRefreshError,
     StaleSessionError,
     StaleSessionRetryError,
-    local_gate,
     retry_if_transient,
     retry_on_stale_session,
 )
@@ -118,7 +117,7 @@ async def gates() -> None:
     assert_type(queue, LocalGate)
     local_gate(by_id)
     retry_on_stale_session(load, gate=queue)
-    retry_on_stale_session(load, gate=local_gate(lambda session: (session.id, session.version)))
+    retry_on_stale_session(load, key=lambda session: (session.id, session.version))
     retry_on_stale_session(load, gate=lock)
     retry_on_stale_session(load, gate=Lock())
     retry_on_stale_session(load, gate=[local_gate(lambda session: session.id), lock])
