@@ -71,7 +71,7 @@ async def test_a_decorated_append_brings_its_options(store: Store) -> None:
 
 
 async def test_functions_that_do_not_fit_each_other_are_refused(store: Store) -> None:
-    await check_store(
+    await check_store(  # type: ignore[misc]
         create=store.create,
         load=id_of,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         append=store.append,
