@@ -160,6 +160,27 @@ def test_a_store_that_answers_is_as_good_as_one_that_raises():
     assert checked(Answering()).failed[:2] == ("one winner", "first append")
 
 
+class Careful(MemoryStore):
+    """Rejects an append while another one is under way, to whichever session, as a database at SERIALIZABLE may do."""
+
+    busy = False
+
+    async def append(self, session, event):
+        if self.busy:
+            raise StaleSessionError("could not serialize access")
+        self.busy = True
+        try:
+            await super().append(session, event)
+        finally:
+            self.busy = False
+
+
+def test_a_database_that_is_too_careful_is_right():
+    report = checked(Careful())
+    assert report, report
+    assert "one of the two was rejected" in seen(report, "other sessions")
+
+
 def test_parameters_may_have_any_names():
     store = RIGHT()
 
