@@ -200,6 +200,12 @@ class KeyedQueues:
             self._latest = weakref.ref(loop, partial(_forget, weakref.ref(self))), queues
         return Slot(loop, queues, key)
 
+    def is_waited_for(self, key: Hashable) -> bool:
+        """Whether a caller waits for the slot of this key, in the running event loop."""
+        queues = self._by_loop.get(current_loop())
+        queue = None if queues is None else queues.get(key)
+        return queue is not None and queue.is_waited_for
+
     def __len__(self) -> int:
         """The number of keys in use, in all event loops."""
         loops = (reference() for reference in self._by_loop.keyrefs())

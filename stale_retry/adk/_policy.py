@@ -10,7 +10,7 @@ from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
-from .. import StaleSessionRetrying, is_stale_session_error, local_gate
+from .. import StaleSessionRetrying, retry_if_conflict
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
 from ._attempt import whole
@@ -52,10 +52,10 @@ class SessionServiceRetrying(StaleSessionRetrying):
         **options: Any,
     ) -> None:
         given = {"refresh": refresh, "interleaving": interleaving, "state_conflicts": state_conflicts, **options}
-        defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(_key), "name": "append_event"}
+        defaults: OptionsButRefresh = {"reraise": True, "key": _key, "name": "append_event"}
         options = {**defaults, **options}
         read = reader(refresh, self._is_waited_for)
-        on, hooks = options.get("on", is_stale_session_error), options.get("on_conflict")
+        on, hooks = options.get("on", retry_if_conflict()), options.get("on_conflict")
         callers = StaleSessionRetrying(read, on=on, on_conflict=hooks)
         reconcile = Reconcile(
             str(options["name"]),
@@ -84,10 +84,13 @@ class SessionServiceRetrying(StaleSessionRetrying):
         return await super().call(whole(append), *args, **kwargs)
 
     def replace(self, **changes: Any) -> SessionServiceRetrying:
-        return type(self)(**{**self._given, **changes})
+        return self._replaced(changes)  # type: ignore[no-any-return]
+
+    def _options(self) -> dict[str, Any]:
+        return self._given
 
     def _is_waited_for(self, session: Session) -> bool:
-        return any(gate.is_waited_for(session) for gate in self.local_gates)
+        return self.queues is not None and self.queues.is_waited_for(self.key(session))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._given,)
@@ -118,7 +121,7 @@ def retry_on_stale_session(
             "last_wins" stores the caller's value, logs a warning and counts it in `lost_updates`; "raise" gives up
             with `StateConflictError`; a function `(key, base, theirs, mine)` returns the value to store.
         options: those of `stale_retry.retry_on_stale_session`. Here `reraise` is True, so that a call gives up with
-            google-adk's own error, and `gate` lets the contenders of one session queue. Conflict hooks are handed a
+            google-adk's own error, and with `key` callers of one session queue. Conflict hooks are handed a
             `SessionConflict` and asked after the session was updated in place.
 
     Raises:
@@ -130,9 +133,8 @@ def retry_on_stale_session(
 
 
 def _key(session: Session) -> tuple[str, str, str]:
-    memory_of(
-        session
-    )  # what is guessed of one that was loaded elsewhere holds for now, not for when its place has come
+    # What is guessed of one that was loaded elsewhere holds for now, not for when its slot is granted.
+    memory_of(session)
     return session.app_name, session.user_id, session.id
 
 

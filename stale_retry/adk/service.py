@@ -107,7 +107,7 @@ class RetryingSessionService(BaseSessionService):
             raise TypeError(f"service must be a google-adk session service, got {service!r}")
         options.setdefault("name", f"{type(service).__name__}.append_event")
         if never_rejects(service):
-            options.setdefault("gate", None)
+            options.setdefault("key", None)
         self.service = service
         self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
@@ -133,7 +133,7 @@ class RetryingSessionService(BaseSessionService):
                 `SessionNotFoundError` when the session is gone or was made anew; `InterleavedTurnError` as
                 `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
-        memory_of(session)  # at first sight, and not when its place at a gate of the user's has come
+        memory_of(session)  # at first sight, and not when its slot is granted
         return await self._append(self.service, session, event)
 
     @_as_of_the_service
