@@ -195,11 +195,6 @@ MUTANTS = [
         "        if not isinstance(error, asyncio.CancelledError):\n            return False\n",
         "",
     ),
-    cancelling(
-        "a scope of ours takes what is left without an error",
-        "return bool(self._scope.__exit__(*details)) and error is not None",
-        "return bool(self._scope.__exit__(*details))",
-    ),
     body(
         "the last reason counts",
         "        if self.ended is not None or self._cancelling is None:",
