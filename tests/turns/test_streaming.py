@@ -419,7 +419,7 @@ def test_a_run_that_heeds_its_abort_ends_without_its_stuck_reader(on_asyncio):
             read = []
             with pytest.raises(TurnInterruptedError):
                 async for event in turns.stream("session", polite(), abort=stop.set):
-                    read.append(event)  # noqa: PERF401 - the events before the error count
+                    read.append(event)
                     await asyncio.sleep(50)
             return read
 
