@@ -476,9 +476,10 @@ MUTANTS = [
     stream("abort is not called", "            self._abort()\n", "            pass\n"),
     stream("a reader between two events is not inside", "                self._reader.is_open = True\n", ""),
     stream(
-        "a reader is inside for ever",
+        "a reader keeps the slot of a stream that is over",
         "            self._reader.slot = self._reader.turn = None  # it stays in the reader's context\n",
         "",
+        equivalent="only memory: a slot that was left shares nothing",
     ),
     stream("the generator is not closed", "                    await events.aclose()\n", "                    pass\n"),
     worker(
