@@ -89,7 +89,7 @@ def test_a_turn_of_minutes_keeps_its_lease(virtually):
     virtually(main)
 
 
-def test_the_lease_of_who_was_killed_is_free_after_its_timeout(virtually):
+def test_the_lease_of_a_killed_process_is_free_after_its_timeout(virtually):
     async def main():
         (one,), leases = processes(1)
         leases.take_away()  # and nobody renews it
@@ -193,7 +193,7 @@ def test_a_store_that_cannot_be_reached_refuses_the_turn_with_its_own_error(virt
     virtually(main)
 
 
-def test_who_waits_already_goes_on_asking_while_the_store_restarts(virtually):
+def test_a_waiter_goes_on_asking_while_the_store_restarts(virtually):
     async def main():
         (one,), leases = processes(1)
         leases.take_away()
@@ -442,7 +442,7 @@ def test_a_task_started_inside_that_comes_while_the_lease_is_given_back_asks_for
     on_asyncio(main)
 
 
-def test_who_waits_for_another_process_is_reported_as_waiting(virtually):
+def test_a_turn_that_waits_for_another_process_is_reported_as_waiting(virtually):
     async def main():
         events = []
         leases = Leases()
