@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import __version__
+from ..testing._cli import add_parser as add_check
 
 INTERRUPTED = 130
 WRONG_USE = 2
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"stale-retry {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_demo(commands)
+    add_check(commands)
     return parser
 
 

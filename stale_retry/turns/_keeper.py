@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import time
 import weakref
@@ -48,7 +49,7 @@ class Keeper:
         self._used.set()
         if not self._is_running:
             self._is_running = True
-            spawn(self._run)
+            contextvars.Context().run(spawn, self._run)  # it outlives the turn that happens to be the first
 
     def leave(self) -> None:
         self._users -= 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from .._context import retry_checks
 from .._loops import current_loop, now, run_in, spawn
 from ._body import GRACE, EndedBy
 from ._keeper import Keeper
@@ -88,13 +89,18 @@ class HeldLease:
         with anyio.move_on_after(GRACE, shield=True):
             await self._ended.wait()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was given back, or is about to be."""
+        return self._ended.is_set() or self._until_stopped.cancel_called
+
     async def check(self) -> None:
         """Raise if it is lost: by the clock, and by asking the store only when it should have been renewed by now.
 
         Raises:
             TurnLostError: nothing may be stored by this turn any more.
         """
-        is_over = self._ended.is_set() or self._until_stopped.cancel_called
+        is_over = self.is_over
         if not self.is_lost and not is_over and time.monotonic() >= self.good_until and current_loop() is self.loop:
             await self._keeper.ask([self], renew=True)
             await anyio.lowlevel.checkpoint()  # where the block's own task is cancelled, if it has just been lost
@@ -188,3 +194,19 @@ class HeldLease:
             was_ours = time.monotonic() < self.good_until
         if self.is_ours and not was_ours:
             self.lose()
+
+
+def check_before_retries(lease: HeldLease) -> None:
+    """Let retried appends in this context look from now on whether the lease is still held."""
+    checks = retry_checks.get()
+    retry_checks.set((*(check for check in checks if not _is_idle(check)), lease.check))
+
+
+def stop_checking(lease: HeldLease) -> None:
+    retry_checks.set(tuple(check for check in retry_checks.get() if check != lease.check))
+
+
+def _is_idle(check: Callable[[], object]) -> bool:
+    """Whether it is that of a lease that was given back, and so never finds anything."""
+    lease = getattr(check, "__self__", None)
+    return isinstance(lease, HeldLease) and lease.is_over and not lease.is_lost

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._context import retry_checks
 from .._loops import current_loop, current_task, run_in
 from ._body import Body, EndedBy
 from ._keeper import Shared
-from ._leases import HeldLease
+from ._leases import HeldLease, check_before_retries, stop_checking
 from ._lines import Arrival, Lines, Slot
 from ._options import Options
 from ._report import LONG, Report
@@ -160,7 +159,7 @@ class Turn:
         if slot not in around:
             enter_inside(Inside(self))
             if slot.lease is not None:
-                retry_checks.set((*retry_checks.get(), slot.lease.check))
+                check_before_retries(slot.lease)
         return self
 
     async def _take_slot(self, body: Body, report: Report, around: tuple[Slot, ...]) -> Slot:
@@ -280,4 +279,4 @@ class Turn:
 def _leave_inside(slot: Slot) -> None:
     _inside.set(tuple(other for other in _inside.get() if other.slot is not slot))
     if slot.lease is not None:
-        retry_checks.set(tuple(check for check in retry_checks.get() if check != slot.lease.check))
+        stop_checking(slot.lease)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .. import _checks
+from ..detection import is_conflict_error
 from ._connections import Connections
 from ._options import finite_seconds
 from ._rows import Row
@@ -160,6 +161,15 @@ class SqlLease:
         self, name: str, token: str, *, arrived: float | None = None, interrupts: bool = False
     ) -> LeaseAnswer:
         await self._prepare()
+        for _ in range(3):
+            try:
+                return await self._acquire(name, token, arrived=arrived, interrupts=interrupts)
+            except Exception as error:
+                if not is_conflict_error(error):  # a deadlock of those that ask at once, which nobody else sees
+                    raise
+        return await self._acquire(name, token, arrived=arrived, interrupts=interrupts)
+
+    async def _acquire(self, name: str, token: str, *, arrived: float | None, interrupts: bool) -> LeaseAnswer:
         async with self._step() as connection:
             row, now = await self._locked(connection, name)
             answer = row.acquire(

@@ -14,7 +14,6 @@ from stale_retry import (
     DeadlineExceededError,
     StaleSessionError,
     constant,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
@@ -141,7 +140,7 @@ class TestFaults:
         assert store.events() == []
 
     async def test_a_gate_that_cannot_be_made_ends_the_call_with_its_error(self, store):
-        policy = retry_on_stale_session(store.refresh, gate=local_gate(lambda session: session.nonsense), **SOON)
+        policy = retry_on_stale_session(store.refresh, key=lambda session: session.nonsense, **SOON)
         with pytest.raises(AttributeError, match="nonsense") as caught:
             await policy.call(store.append, a_stale_session(store), "event")
         assert store.appends == 0

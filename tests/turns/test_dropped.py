@@ -12,6 +12,7 @@ from core.virtual import VirtualLoop
 from stale_retry.turns import TurnQueue, _lines, _turn
 
 from .crowd import Crowd
+from .stores import Leases
 
 
 def queue(*args, **options):
@@ -134,6 +135,29 @@ def test_the_turn_of_an_event_loop_that_is_gone_holds_up_nobody():
             asyncio.run(Crowd(turns).turn("next"))
         assert len(turns) == 0
         assert any(warning.category is ResourceWarning for warning in caught) == is_kept
+
+
+def test_a_lease_of_an_event_loop_that_is_gone_holds_up_nobody():
+    """The turn was left, and the loop closed before its lease was given back."""
+    turns = queue(shared=Leases())
+    loop = VirtualLoop()
+
+    async def left_at_once():
+        turn = turns("session")
+        await turn.__aenter__()
+        turn.release()
+        assert len(turns) == 1
+        asyncio.get_running_loop().stop()
+
+    task = loop.create_task(left_at_once())
+    while not task.done():
+        if loop.idle:
+            loop.advance()
+        loop.step()
+    loop.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(asyncio.wait_for(Crowd(turns).turn("next", 0.01), 10))
 
 
 def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():

@@ -41,6 +41,17 @@ def test_turns_of_two_processes_run_one_at_a_time(virtually):
     virtually(main)
 
 
+def test_the_next_turn_asks_for_the_lease_when_the_one_before_has_given_it_back(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        crowd = Crowd(one)
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (crowd.turn, "a"), (crowd.turn, "b"))
+        assert [call for call in leases.calls if call in ("acquire", "release")] == ["acquire", "release"] * 2
+
+    virtually(main)
+
+
 def test_in_one_process_the_order_is_that_of_arrival(virtually):
     async def main():
         (one,), _ = processes(1)
@@ -230,6 +241,7 @@ def test_reject_asks_once(virtually):
                 async with other("session"):
                     raise AssertionError("entered")
             assert error.value.reason == "busy"
+            assert leases.asked == {}
         assert leases.calls == ["acquire", "acquire", "release", "release"]
 
     virtually(main)

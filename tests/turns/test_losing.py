@@ -208,6 +208,18 @@ class TestZombies:
 
         virtually(main)
 
+    def test_turns_that_are_released_leave_no_checks(self, on_asyncio):
+        async def main():
+            turns = TurnQueue(shared=Leases(), observers=())
+            for number in range(5):
+                turn = turns(number)
+                await turn.__aenter__()
+                turn.release()
+                await asyncio.sleep(1)
+            assert len(retry_checks.get()) == 1
+
+        on_asyncio(main)
+
     def test_without_shared_leases_nothing_is_checked(self, virtually):
         async def main():
             async with TurnQueue(observers=())("session"):

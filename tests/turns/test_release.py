@@ -1,6 +1,7 @@
 """`Turn.release` works from anywhere and raises nothing."""
 
 import asyncio
+import sys
 import threading
 
 import anyio
@@ -50,6 +51,41 @@ def test_it_frees_a_turn_that_runs(on_asyncio, way, when_busy, is_shared):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_an_observer_hears_of_the_end(on_asyncio, way):
+    async def main():
+        events = []
+        turn = queue(observers=events.append)("session")
+        await turn.__aenter__()
+        way(asyncio.get_running_loop(), turn)
+        await asyncio.sleep(0.1)
+        assert [event.kind for event in events] == ["started", "ended"]
+
+    on_asyncio(main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="cancellations are counted from Python 3.11 on")
+def test_of_an_interruption_no_cancellation_stays_counted(on_asyncio):
+    async def main():
+        turns = queue("interrupt")
+        turn = turns("session")
+
+        async def old():
+            await turn.__aenter__()
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                turn.release()
+            return asyncio.current_task().cancelling()
+
+        task = asyncio.create_task(old())
+        await asyncio.sleep(1)
+        await Crowd(turns).turn("new")
+        assert await task == 0
+
+    on_asyncio(main)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_it_frees_a_turn_that_was_interrupted(on_asyncio, way):
     async def main():
         loop, turns = asyncio.get_running_loop(), queue("interrupt")
@@ -79,9 +115,10 @@ def test_it_frees_a_turn_that_was_interrupted(on_asyncio, way):
 def test_on_trio_it_frees_a_turn_from_the_task_that_entered_it(on_trio):
     async def main():
         turns = queue()
-        turn = turns("session")
-        await turn.__aenter__()
-        turn.release()
+        with anyio.CancelScope():  # is left in order, so the turn's own scope is left too
+            turn = turns("session")
+            await turn.__aenter__()
+            turn.release()
         assert len(turns) == 0
         await anyio.sleep(1)
 

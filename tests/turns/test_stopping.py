@@ -124,6 +124,28 @@ def test_an_abort_hook_is_called_and_the_block_cancelled_five_seconds_later(virt
     virtually(main)
 
 
+def test_of_turns_inside_a_turn_only_the_outermost_is_asked_to_end(virtually):
+    async def main():
+        turns, asked = queue(), []
+
+        async def nested():
+            stop = anyio.Event()
+            with pytest.raises(TurnInterruptedError):
+                async with (
+                    turns("session", abort=lambda: (asked.append("outer"), stop.set())),
+                    turns("session", abort=lambda: asked.append("inner")),
+                ):
+                    await stop.wait()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(nested)
+            await anyio.sleep(1)
+            await turns.stop("session")
+        assert asked == ["outer"]
+
+    virtually(main)
+
+
 def test_a_block_that_heeds_its_abort_hook_is_not_cancelled_later(virtually):
     async def main():
         turns, stop = queue(), anyio.Event()

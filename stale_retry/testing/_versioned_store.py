@@ -1,59 +1,28 @@
-"""Helpers for testing a decorated append: waits that take no time, and a store that loses races on demand."""
+"""An in-memory store that loses races by itself, and fails on demand."""
 
 from __future__ import annotations
 
-from contextvars import Token
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import anyio
 
-from ._context import recorders
-from ._types import Observer
-from .conflict import Conflict, Settled
-from .errors import StaleSessionError
-from .events import RetryEvent
+from ..errors import StaleSessionError
 
 
-class no_waiting:
-    """Make every wait of a decorated call instant, and yield a list that fills with each `RetryEvent`::
+@dataclass(frozen=True)
+class Event:
+    """An event with an id of its own, so that two with the same body are two events.
 
-        with no_waiting() as events:
-            await append(session, event)
-
-    Only for calls made in this context and in the tasks and `asyncio.to_thread` threads started from it: no other
-    test, task or thread notices. A wait that is skipped still counts against the deadline as if it had passed, so a
-    call gives up after as many attempts as it would in production. Blocks nest; an outer one lists the events of an
-    inner one too. Observers are told as ever. A fixture, sync or async, may yield from inside the block.
+    Attributes:
+        body: what it says.
+        id: what `VersionedStore.find_stored` finds it by; a new UUID by default.
     """
 
-    # A class and not a generator, and it lets go of its list: the frames of a generator and the timers of an event
-    # loop outlive the block, and through the errors in the list they would keep session and event alive.
-
-    def __init__(self) -> None:
-        self._entered: list[tuple[_Recorder, Token[tuple[Observer, ...]]]] = []
-
-    def __enter__(self) -> list[RetryEvent]:
-        events: list[RetryEvent] = []
-        recorder = _Recorder(events)
-        self._entered.append((recorder, recorders.set((*recorders.get(), recorder))))
-        return events
-
-    def __exit__(self, *_: object) -> None:
-        recorder, token = self._entered.pop()
-        recorder.events = None
-        recorders.reset(token)
-
-
-class _Recorder:
-    """Notes events; a call that outlives the block is no longer listened to."""
-
-    def __init__(self, events: list[RetryEvent]) -> None:
-        self.events: list[RetryEvent] | None = events
-
-    def __call__(self, event: RetryEvent) -> None:
-        if self.events is not None:
-            self.events.append(event)
+    body: Any
+    id: Any = field(default_factory=lambda: uuid4().hex)
 
 
 @dataclass(eq=False)
@@ -101,7 +70,8 @@ class VersionedStore:
     """An in-memory event store with real optimistic concurrency, and faults on demand.
 
     An append is stored only through a session that knows the latest version; otherwise it raises `StaleSessionError`
-    and stores nothing. `refresh` is a refresh hook and `settle_if_stored` a conflict hook, ready to be passed on.
+    and stores nothing. Any object can be an event; `find_stored` needs one with an id, such as `Event`. `refresh` and
+    `find_stored` are ready to be passed to the option of the same name.
 
     Attributes:
         faults: what goes wrong next.
@@ -122,6 +92,10 @@ class VersionedStore:
     def events(self, session_id: str = "session") -> list[Any]:
         """What is stored, in order."""
         return list(self._stored.get(session_id, ()))
+
+    def delete(self, session_id: str = "session") -> None:
+        """Delete a session: appends through it are rejected, and a reload finds nothing."""
+        self._stored.pop(session_id, None)
 
     async def append(self, session: VersionedSession, event: Any) -> Any:
         """Store the event and return it; the session then knows it too.
@@ -161,10 +135,22 @@ class VersionedStore:
         return self.open(session.id)
 
     @staticmethod
-    def settle_if_stored(conflict: Conflict[VersionedSession]) -> Settled | None:
-        """Settle an event that the fresh session already has: its acknowledgement was lost.
+    def find_stored(session: VersionedSession, event: Any) -> Any:
+        """The stored event with this event's id, or None. For an append whose parameters have these names.
 
-        For an append whose parameter is called `event`.
+        Raises:
+            TypeError: the event has no id.
         """
-        event = conflict.arguments["event"]
-        return conflict.settle(event) if event in conflict.fresh.events else None
+        wanted = _id_of(event)
+        if wanted is None:
+            raise TypeError(
+                f"find_stored finds events by their id, and this {type(event).__name__} has none: equal events of two "
+                f"writers are two events. Append Event(...), or any object or mapping with an id"
+            )
+        return next((stored for stored in session.events if _id_of(stored) == wanted), None)
+
+
+def _id_of(event: Any) -> Any:
+    if isinstance(event, Mapping):
+        return cast("Mapping[str, Any]", event).get("id")
+    return getattr(event, "id", None)
