@@ -36,7 +36,7 @@ def store():
 
 @pytest.fixture
 def gate():
-    return local_gate(by_id)
+    return by_id
 
 
 async def in_order(*calls):
@@ -80,7 +80,7 @@ class TestTheQueue:
         arrivals = data.draw(st.lists(st.integers(0, 50), min_size=2, max_size=12, unique=True))
         takes = data.draw(st.lists(st.integers(0, 30), min_size=len(arrivals), max_size=len(arrivals)))
         leaves = data.draw(st.lists(st.booleans(), min_size=len(arrivals), max_size=len(arrivals)))
-        gate, served = local_gate(by_id), []
+        gate, served = by_id, []
 
         async def writer(arrival, take, is_cancelled):
             await anyio.sleep(arrival / 10)
@@ -428,7 +428,7 @@ class TestSharing:
 
     @on_both
     async def test_places_at_two_gates_may_be_given_back_in_any_order(self, store):
-        first, second = local_gate(by_id)(by_id)
+        first, second = by_id(by_id)
         one, two = first(store.open()), second(store.open())
         assert one.take()
         assert two.take()
@@ -442,7 +442,7 @@ class TestSharing:
 
     def test_a_place_is_had_at_each_of_several_gates_however_busy_they_are(self, virtually):
         store = VersionedStore()
-        gates = [local_gate(by_id)(by_id)]
+        gates = [by_id(by_id)]
         append = retry_on_stale_session(store.refresh, gate=gates, observers=())(store.append)
         ended = []
 
@@ -473,7 +473,7 @@ class TestSharing:
             async def __aexit__(self, *_):
                 log.append(f"leave {self.name}")
 
-        local = local_gate(by_id)
+        local = by_id
         append = retry_on_stale_session(
             store.refresh, gate=[local, Logged("near")(lambda session: 1), Logged("far")], **SOON
         )(store.append)
