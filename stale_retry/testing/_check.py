@@ -44,7 +44,7 @@ class Bench:
         self.seconds = seconds
         self.seed = seed
         self.far = ""
-        self.limit = seconds / 15
+        self.limit = min(2.0, seconds / 15)
         self.typical = 0.0
         self._blocked = False
         self.facts: dict[str, Any] = {}
@@ -55,8 +55,8 @@ class Bench:
         Raises:
             FailedError: they block each other for good.
         """
-        # Once an operation was seen to wait for another one's lock, a tenth of that time is enough to see it again.
-        patience = max(self.seconds / (300 if self._blocked else 30), 5 * self.typical)
+        # Once an operation was seen to wait for another one's lock, a fraction of that time is enough to see it again.
+        patience = max(min(1.0, self.seconds / 30) / (30 if self._blocked else 1), 3 * self.typical)
         try:
             raced = await interleaved(first, second, at, patience=patience, limit=max(self.limit, 20 * self.typical))
         except Hung:

@@ -141,7 +141,9 @@ async def _run(check: Check, bench: Bench, findings: list[Finding], seconds: flo
         for needed in (_reading.STORED.name, *check.needs):
             if needed in failed:
                 raise CannotRunError(f"says nothing before `{needed}` passes")
-        seen = await asyncio.wait_for(check.run(bench), max(seconds, 0.001))
+        if seconds <= 0:
+            raise CannotRunError(f"the checks before it took all of seconds={bench.seconds:g}")
+        seen = await asyncio.wait_for(check.run(bench), seconds)
         verdict = "passed"
     except (FailedError, BrokenError) as failure:
         verdict, seen = "failed", str(failure)

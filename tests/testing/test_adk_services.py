@@ -60,3 +60,10 @@ def test_the_redis_service_never_rejects(tmp_path):
             server.terminate()
     assert report.failed == ("one winner", "first append", "lost answer"), report
     assert report.could_not_run == NEVER_REJECTS
+
+
+def test_a_cancelled_append_of_the_database_service_leaves_a_sqlite_file_locked(tmp_path):
+    """Until the connection is collected as garbage; a cancellation without `check_store` does the same."""
+    report = checked(lambda: DatabaseSessionService(f"sqlite+aiosqlite:///{tmp_path}/sessions.db"), seconds=90)
+    assert "cancelled append" in report.failed, report
+    assert not {"one winner", "first append", "nothing stored", "recognised"} & {*report.failed, *report.could_not_run}
