@@ -133,6 +133,25 @@ def test_a_block_that_ends_all_the_same_is_told_that_it_was_interrupted(on_async
     on_asyncio(main)
 
 
+def test_a_generator_whose_task_has_ended_is_waited_for_until_it_is_closed(on_asyncio):
+    async def main():
+        turns = queue(deadline=3)
+
+        async def answers():
+            async with turns("session"):
+                yield 1
+
+        reading = answers()
+        await asyncio.create_task(anext(reading))
+        with pytest.raises(SessionBusyError):
+            await asyncio.create_task(turns("session").__aenter__())
+        with pytest.raises(TurnInterruptedError):
+            await anext(reading)
+        assert len(turns) == 0
+
+    on_asyncio(main)
+
+
 def test_an_error_of_the_interrupted_block_is_the_callers(virtually):
     async def main():
         turns = queue()

@@ -338,6 +338,22 @@ def test_cancelled_while_it_asks_or_has_the_lease_it_leaves_none_behind(virtuall
     virtually(main)
 
 
+def test_a_store_that_hangs_keeps_a_cancelled_turn_for_five_seconds_at_most(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.hangs = True
+        start = anyio.current_time()
+        with anyio.move_on_after(1):
+            async with one("session"):
+                raise AssertionError("entered")
+        assert anyio.current_time() - start <= 1.1
+        leases.hangs = False
+        async with one("session"):
+            assert anyio.current_time() - start <= 12
+
+    virtually(main)
+
+
 def test_a_cancelled_turn_ends_when_its_lease_is_given_back(virtually):
     async def main():
         (one,), leases = processes(1)
