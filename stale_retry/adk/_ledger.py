@@ -119,10 +119,12 @@ class Record:
         return event.invocation_id in self.invocations
 
     @property
-    def ends_with_an_answer(self) -> bool:
-        """Whether the last thing said is the model's, after which a model cannot be asked."""
+    def last_word(self) -> Event | None:
+        """The model's answer, if that was the last thing said. A model cannot be asked after it."""
         said = [event for event in self.events if event.content and event.content.parts]
-        return bool(said) and not said[-1].get_function_responses() and not said[-1].get_function_calls()
+        if not said or said[-1].get_function_responses() or said[-1].get_function_calls():
+            return None
+        return said[-1]
 
 
 def look_for(message: Message, session: Session | None) -> Record | None:
@@ -159,6 +161,8 @@ def _record(asked: Event, since: Sequence[Event]) -> Record:
             inside.add(event.invocation_id)
         if event.invocation_id == asked.invocation_id and "fate" in noted:
             fate = cast(Fate, noted["fate"])
+            since = since[: since.index(event)]  # what comes later in that invocation answers another message
+            break
     invocations = frozenset(own | inside)
     events = [event for event in since if event.invocation_id in own and event.author != "user"]
     # The error that a run was cut off with is not what the message is answered with.

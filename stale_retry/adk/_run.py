@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from google.adk.agents import LlmAgent
 from google.adk.events import Event
 from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, Session
@@ -136,7 +137,8 @@ async def _answer(asked: Asked, ended: Callable[[], Ended]) -> AsyncGenerator[Ev
             async for event in events:
                 run.saw(event)
                 yield event
-        is_cut_off = False
+        signal = arguments.get("abort_signal")
+        is_cut_off = signal is not None and signal.is_set()
     finally:
         run.is_over = True
         await _to_the_end(_leave(asked, run, ended(), is_cut_off=is_cut_off))
@@ -182,8 +184,23 @@ def _fate(ended: Ended, *, is_cut_off: bool) -> Fate | None:
 async def record_of(asked: Asked, message: Message) -> Record | None:
     """What the session knows of the message, unless that is of no use to it any more."""
     record = _ledger.look_for(message, await recent(asked.runner.session_service, asked.key))
+    if record is None or record.fate is not None:
+        return record
+    if record.last_word is not None and _ends_a_run(record.last_word, asked.runner.agent):
+        return replace(record, fate="answered")  # its reader had read enough, or its process died right then
     # Cut off, and another turn came since: it is a new message.
-    return None if record is not None and record.fate is None and not record.is_latest else record
+    return record if record.is_latest else None
+
+
+def _ends_a_run(event: Event, agent: Any) -> bool:
+    """Whether nothing comes after this answer. Where agents follow one another, that cannot be told."""
+    is_scoped = bool(event.branch) or getattr(event, "isolation_scope", None) is not None
+    return event.is_final_response() and not is_scoped and _only_talks(agent)
+
+
+def _only_talks(agent: Any) -> bool:
+    is_plain = isinstance(agent, LlmAgent) and type(agent)._run_async_impl is LlmAgent._run_async_impl
+    return is_plain and all(map(_only_talks, agent.sub_agents))
 
 
 def replayed(record: Record, arguments: Mapping[str, Any]) -> Iterable[Event]:
@@ -203,7 +220,7 @@ def replayed(record: Record, arguments: Mapping[str, Any]) -> Iterable[Event]:
 def _made_whole(record: Record, session: Session) -> Iterable[Event]:
     """What makes a run that was cut off one that a model can go on with."""
     yield from answers(session.events, record.belongs, long_running=True)
-    if record.ends_with_an_answer:
+    if record.last_word is not None:
         content = types.Content(role="user", parts=[types.Part(text=CONTINUE)])
         yield Event(author="user", invocation_id=record.asked.invocation_id, content=content)
 

@@ -7,8 +7,11 @@ import contextvars
 import pytest
 from google.adk.agents import Agent, SequentialAgent
 from google.adk.plugins.base_plugin import BasePlugin
+from google.adk.runners import Runner
 from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.base_session_service import GetSessionConfig
+from google.adk.tools import LongRunningFunctionTool
+from google.genai import types
 
 from stale_retry.adk import IdempotencyKeyReusedError, QueueingRunner, RetryingSessionService
 from stale_retry.turns import SessionBusyError, TurnInterruptedError, sql_lease
@@ -201,6 +204,59 @@ async def test_a_sequence_that_died_between_two_agents_is_continued_with_a_reque
     assert sum(len(model.requests) for model in models) == calls
 
 
+async def test_a_reader_that_stops_at_the_answer_has_its_message_answered(runner_of):
+    """As most readers do: `if event.is_final_response(): break`."""
+    shop = Shop(await memory(), runner_of)
+    run = shop.runner.run_async(
+        user_id="user", session_id="session", new_message=content("book it"), run_config=keyed("k")
+    )
+    async with contextlib.aclosing(run) as events:
+        async for made in events:
+            if made.is_final_response():
+                break
+    await shop.deliver("something else", "other")
+    calls = shop.model_calls
+    assert await shop.deliver("book it", "k") == BOOKED
+    assert shop.model_calls == calls
+    assert await shop.stored() == ["book it", *BOOKED, "something else", "answer to something else"]
+
+
+@pytest.mark.skipif("abort_signal" not in Runner.run_async.__annotations__, reason="no abort signal in this release")
+async def test_a_run_that_its_client_aborted_is_continued():
+    """google-adk's server sets the signal when a client goes away."""
+    shop = Shop(await memory())
+    signal = asyncio.Event()
+    shop.llm.fails.append(asyncio.Event().wait())
+    first = asyncio.create_task(shop.deliver("book it", "k", abort_signal=signal))
+    while shop.model_calls < 2 or shop.llm.fails:
+        await asyncio.sleep(0)
+    signal.set()
+    await asyncio.wait([first])
+    assert (await shop.deliver("book it", "k"))[-1] == "answer to book it"
+    assert shop.charges == ["charge"]
+    assert shop.llm.refused == []
+
+
+async def test_messages_of_one_invocation_are_told_apart():
+    """A long-running tool's result goes on with the invocation of the message that it is for."""
+
+    def book() -> None:
+        """Somebody will answer later."""
+
+    shop = Shop(await memory())
+    shop.agent.tools = [LongRunningFunctionTool(func=book)]
+    assert (await shop.deliver("book it", "first"))[0] == "call"
+    first = await shop.deliver("book it", "first")
+    (call,) = [call for each in (await load(shop.service)).events for call in each.get_function_calls()][:1]
+    response = types.FunctionResponse(id=call.id, name="book", response={"result": "approved"})
+    approval = types.Content(role="user", parts=[types.Part(function_response=response)])
+    answer = await shop.deliver(approval, "second")
+    calls = shop.model_calls
+    assert answer == await shop.deliver(approval, "second") == ["answer to book it"]
+    assert await shop.deliver("book it", "first") == first
+    assert shop.model_calls == calls
+
+
 async def test_state_is_as_the_run_that_was_cut_off_left_it():
     service = await memory()
     shop = Shop(service)
@@ -337,6 +393,27 @@ async def test_only_the_outermost_run_is_looked_up():
     assert await shop.deliver("book it", "k") == BOOKED
     assert asked == [["answer to hello"]] * 2
     assert len(helper_llm.requests) == 2
+
+
+async def test_what_a_tool_leaves_behind_is_looked_up_once_its_run_is_over():
+    shop = Shop(await memory())
+    over, later = asyncio.Event(), []
+
+    async def book() -> str:
+        """Starts something that outlives the run."""
+
+        async def afterwards():
+            await over.wait()
+            return [await shop.deliver("hello", "later") for _ in range(2)]
+
+        later.append(asyncio.create_task(afterwards()))
+        return "done"
+
+    shop.agent.tools = [book]
+    await shop.deliver("book it", "k")
+    over.set()
+    assert await later[0] == [["answer to hello"]] * 2
+    assert shop.model_calls == 3
 
 
 async def test_a_run_with_another_turn_inside_is_continued_too():

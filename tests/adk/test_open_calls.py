@@ -6,12 +6,13 @@ import contextlib
 import anyio
 import pytest
 from google.adk.agents import Agent
+from google.adk.apps.app import App, ResumabilityConfig
 from google.adk.models import LlmResponse
 from google.adk.sessions import InMemorySessionService
 from google.adk.tools import LongRunningFunctionTool
 from google.genai import types
 
-from stale_retry.adk import RetryingSessionService
+from stale_retry.adk import QueueingRunner, RetryingSessionService
 from stale_retry.turns import TurnInterruptedError
 
 from .app import KEY, LocalLlm, content, event, load
@@ -324,6 +325,57 @@ async def test_a_call_of_somebody_else_who_is_still_running_is_left_alone():
     await asyncio.wait([first])
     calls, responses = await calls_and_responses(service)
     assert [call for call in calls if call not in responses] == ["theirs"]
+
+
+async def test_calls_of_a_turn_that_goes_on_with_an_earlier_invocation_are_answered():
+    """The message with a long-running tool's result belongs to the invocation that called the tool."""
+    service, tool = await memory(), Tool()
+
+    def approve() -> None:
+        """Somebody will answer later."""
+
+    class Approving(LocalLlm):
+        async def generate_content_async(self, llm_request, stream=False):
+            name = "approve" if llm_request.contents[-1].parts[-1].text else "look_up"
+            part = types.Part(function_call=types.FunctionCall(name=name, args={}))
+            yield LlmResponse(content=types.Content(role="model", parts=[part]))
+
+    tools = [LongRunningFunctionTool(func=approve), tool.look_up]
+    runner = queueing(service, Agent(name="a", model=Approving(), tools=tools), queue())
+    await ask(runner, "question 0")
+    (call,) = [call for event in (await load(service)).events for call in event.get_function_calls()]
+    response = types.FunctionResponse(id=call.id, name=call.name, response={"result": "approved"})
+    message = types.Content(role="user", parts=[types.Part(function_response=response)])
+    going_on = asyncio.create_task(read(runner, message))
+    await tool.running.wait()
+    going_on.cancel()
+    await asyncio.wait([going_on])
+    calls, responses = await calls_and_responses(service)
+    assert calls == responses
+
+
+async def read(runner, message):
+    return [event async for event in runner.run_async(user_id="user", session_id="session", new_message=message)]
+
+
+@pytest.mark.parametrize("way", ["cancelled", "stopped"])
+async def test_what_may_be_resumed_is_answered_only_when_it_was_stopped(way):
+    service, tool, turns = await memory(), Tool(), queue()
+    app = App(
+        name="app",
+        root_agent=checking_agent(tools=[tool.look_up]),
+        resumability_config=ResumabilityConfig(is_resumable=True),
+    )
+    runner = QueueingRunner(app=app, session_service=service, turns=turns)
+    first = asyncio.create_task(ask(runner, "question 0"))
+    await tool.running.wait()
+    if way == "stopped":
+        await turns.stop(("app", "user", "session"))
+    else:
+        first.cancel()
+    await asyncio.wait([first])
+    calls, responses = await calls_and_responses(service)
+    assert responses == (calls if way == "stopped" else [])
 
 
 async def test_they_are_answered_on_a_service_that_rejects_a_stale_session(database):

@@ -306,6 +306,17 @@ async def test_the_queue_knows_a_session_by_its_names():
             await task
 
 
+@pytest.mark.skipif(
+    "auto_create_session" not in inspect.signature(Runner).parameters, reason="this release creates no sessions itself"
+)
+@pytest.mark.parametrize("make", [Runner, QueueingRunner])
+async def test_the_first_messages_of_a_session_at_once_are_all_answered(sqlite_database, make):
+    await sqlite_database.delete_session(**KEY)
+    runner = make(app_name="app", agent=checking_agent(), session_service=sqlite_database, auto_create_session=True)
+    with queue_all_runners(queue()):
+        assert answered(await ask_at_once(runner, 5)) == list(range(5))
+
+
 async def test_a_refused_turn_is_an_http_error_too():
     from starlette.exceptions import HTTPException
 

@@ -51,7 +51,6 @@ SILENT = {
     "docs/how-to/test-your-own-append.md",
     "docs/how-to/transactions.md",
     "docs/how-to/turns.md",
-    "docs/reference/typing.md",
 }
 
 BLOCK = re.compile(r"^```(python|py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
