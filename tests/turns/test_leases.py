@@ -42,8 +42,13 @@ def test_turns_of_two_processes_run_one_at_a_time(virtually):
 
 
 def test_the_next_turn_asks_for_the_lease_when_the_one_before_has_given_it_back(virtually):
+    class SlowToRelease(Leases):
+        async def release(self, name, token):
+            await anyio.sleep(1)
+            return await super().release(name, token)
+
     async def main():
-        (one,), leases = processes(1)
+        (one,), leases = processes(1, leases=SlowToRelease())
         crowd = Crowd(one)
         async with anyio.create_task_group() as tasks:
             await in_order(tasks, (crowd.turn, "a"), (crowd.turn, "b"))
