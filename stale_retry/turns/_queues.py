@@ -235,6 +235,8 @@ class TurnQueues:
         _sweep()
 
     def leave_locked(self, slot: Slot, body: Body) -> bool:
+        if body not in slot.bodies:
+            return False
         slot.bodies.remove(body)
         if slot.bodies:
             return False
