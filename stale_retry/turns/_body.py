@@ -33,19 +33,21 @@ class Body:
         ended: why it was ended early.
         has_begun: whether the block was entered.
         insists: whether it is cancelled again if it has not ended after a while.
+        leave_slot: gives the slot back, for a body that nothing can cancel because its task is over.
 
     Args:
         report: told when it is ended early.
         abort: ends it gently, by a plain function that its code listens to; None: it is cancelled.
     """
 
-    __slots__ = ("_abort", "_cancelling", "_report", "ended", "has_begun", "insists", "loop", "task")
+    __slots__ = ("_abort", "_cancelling", "_report", "ended", "has_begun", "insists", "leave_slot", "loop", "task")
 
     def __init__(self, loop: Any, task: Any, report: Report, abort: Callable[[], object] | None) -> None:
         self.loop = loop
         self.ended: EndedBy | None = None
         self.has_begun = False
         self.insists = False
+        self.leave_slot: Callable[[], object] | None = None
         self.task: weakref.ref[Any] = weakref.ref(task)
         self._report = report
         self._abort = abort
@@ -61,7 +63,8 @@ class Body:
         self.ended = reason
         self._report("interrupted", reason)
         if self._abort is None or not self.has_begun:
-            self._cancelling.cancel()
+            if not self._cancelling.cancel() and self.leave_slot is not None:
+                self.leave_slot()
             if not self.insists:
                 return
         else:
@@ -89,7 +92,8 @@ class Body:
 
         Anything else that was raised on the way out, another cancellation above all, is not to be hidden.
         """
-        cancelling, self._cancelling, self._abort = self._cancelling, None, None
+        cancelling, self._cancelling = self._cancelling, None
+        self._abort = self.leave_slot = None
         return cancelling is not None and cancelling.leave(error)
 
     def error(self) -> TurnError:

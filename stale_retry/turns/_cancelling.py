@@ -14,8 +14,8 @@ from .._loops import current_task
 
 
 class Cancelling(Protocol):
-    def cancel(self) -> None:
-        """In the task's event loop."""
+    def cancel(self) -> bool:
+        """In the task's event loop. Whether there is a task to cancel."""
         ...
 
     def leave(self, error: BaseException | None) -> bool:
@@ -42,10 +42,11 @@ class _NativeCancelling:
         self._before = _cancellations(task)
         self._times = 0
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         task = self._task()
-        if task is not None and task.cancel():
-            self._times += 1
+        is_cancelled = task is not None and task.cancel()
+        self._times += is_cancelled
+        return is_cancelled
 
     def leave(self, error: BaseException | None) -> bool:
         task = self._task()
@@ -71,8 +72,9 @@ class _ScopeCancelling:
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         self._scope.cancel()
+        return True
 
     def leave(self, error: BaseException | None) -> bool:
         if current_task() is not self._task():

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -60,7 +60,7 @@ class HeldLease:
         self._lost = anyio.Event()
         self._ended = anyio.Event()
         self._until_stopped = anyio.CancelScope()
-        self._asking: anyio.CancelScope | None = None
+        self._asking = anyio.CancelScope()
 
     async def take(self, *, patiently: bool) -> bool:
         """Whether it is ours. Waits for it until `stop` is called, or asks once.
@@ -79,8 +79,7 @@ class HeldLease:
         run_in(self.loop, self._stop)
 
     def _stop(self) -> None:
-        if self._asking is not None:
-            self._asking.deadline = now(self.loop) + GRACE
+        self._asking.deadline = now(self.loop) + GRACE
         self._until_stopped.cancel()
 
     async def end(self) -> None:
@@ -117,10 +116,9 @@ class HeldLease:
             self._on_asked_to_end(asked_to_end)
 
     def lose(self) -> None:
-        if not self.is_lost:
-            self.is_lost = True
-            self._lost.set()
-            self._on_asked_to_end("lost")
+        self.is_lost = True
+        self._lost.set()
+        self._on_asked_to_end("lost")
 
     async def _hold(self, patiently: bool) -> None:
         self._keeper.enter()
@@ -171,8 +169,7 @@ class HeldLease:
         # Half a question can leave a database locked, so one that is stopped has a while to be answered.
         with anyio.CancelScope(shield=True) as self._asking:
             return await self._store.acquire(self.name, self.token, arrived=arrived, interrupts=self._interrupts)
-        await anyio.lowlevel.checkpoint()  # raises, because it was stopped
-        raise TimeoutError("the store of turns' leases did not answer")
+        return cast("LeaseAnswer", await anyio.sleep_forever())  # is cancelled, because it was stopped
 
     async def _keep(self) -> None:
         """Until it is stopped. A turn that lost its lease has a while to end before the next one of its key begins."""

@@ -69,8 +69,8 @@ class Slot:
 
     def wake(self) -> bool:
         """It is the holder now. False when its event loop is gone."""
-        if self.queue is None or self.granted is None:
-            return False
+        assert self.queue is not None  # noqa: S101  # it waits there
+        assert self.granted is not None  # noqa: S101
         self.queue.holder = self
         self.began = time.monotonic()
         return run_in(self.bodies[0].loop, self.granted.set)
@@ -124,9 +124,7 @@ class TurnQueues:
     def is_followed(self, key: Hashable, token: str) -> bool:
         """Whether another turn arrived after the one that is `token`."""
         queue = self._queues.get(key)
-        if queue is None:
-            return False
-        tokens = [queue.holder.token, *(slot.token for slot in queue.waiters)]
+        tokens = [] if queue is None else [queue.holder.token, *(slot.token for slot in queue.waiters)]
         return token in tokens[:-1]
 
     def is_inside(self, key: Hashable, task: Any, around: Collection[Slot]) -> bool:
@@ -145,9 +143,7 @@ class TurnQueues:
             return None
         with _changing:
             queue = self._queues.get(key)
-            if queue is None:
-                return None
-            if _is_inside(queue.holder, body.task(), inherited):
+            if queue is not None and _is_inside(queue.holder, body.task(), inherited):
                 queue.holder.bodies.append(body)
                 return queue.holder
             return None

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 
@@ -102,8 +102,7 @@ class Stream(Generic[T]):
         """Another turn waits for the end, so the run does not wait for its reader any more."""
         self._runs_on = True
         self._asked.set()
-        if self._abort is not None:
-            self._abort()
+        cast("Callable[[], object]", self._abort)()
 
     async def _make(self) -> None:
         async with self._turn as turn:

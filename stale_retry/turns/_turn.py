@@ -164,6 +164,7 @@ class Turn:
 
     async def _take_slot(self, body: Body, report: Report, around: tuple[Slot, ...]) -> Slot:
         slot = Slot(self._key, self.id, body)
+        body.leave_slot = partial(_leave_early, self._queues, slot, body, report)
         try:
             refused = await self._wait_for(slot, report, around)
             if refused is not None:
@@ -274,6 +275,11 @@ class Turn:
         warnings.warn("a turn was dropped without being left; it is freed", ResourceWarning, stacklevel=2, source=self)
         self._queues.drop(slot, body)
         run_in(body.loop, report.ended, "dropped")
+
+
+def _leave_early(queues: TurnQueues, slot: Slot, body: Body, report: Report) -> None:
+    if queues.leave(slot, body):
+        report.ended(body.ended)
 
 
 def _leave_inside(slot: Slot) -> None:

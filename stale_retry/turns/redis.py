@@ -63,7 +63,6 @@ end
 if not row.is_held and (interrupts or not is_requested) then
     row.holder, row.expires = token, text(t + lasts)
     redis.call('HSET', key, 'holder', token, 'arrived', arrived, 'expires', row.expires)
-    redis.call('HDEL', key, 'stop')
     if not is_requested then
         row.request = nil
         redis.call('HDEL', key, 'request')

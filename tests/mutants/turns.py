@@ -272,7 +272,7 @@ MUTANTS = [
         "            was_ours = time.monotonic() < self.good_until\n",
         "            was_ours = True\n",
     ),
-    leases("a loss is told to nobody", '            self._on_asked_to_end("lost")\n', ""),
+    leases("a loss is told to nobody", '        self._on_asked_to_end("lost")\n', ""),
     leases(
         "a superseded turn asks on",
         "                    self.is_superseded = True\n                    return False\n",
@@ -444,7 +444,6 @@ MUTANTS = [
         "if not row.is_held then",
     ),
     redis("an older one is not superseded", "    return {0, arrived, 1}\n", "    return {0, arrived, 0}\n"),
-    redis("a stop outlives its holder", "    redis.call('HDEL', key, 'stop')\n", ""),
     redis("a stop hits another token", "(ARGV[1] ~= '' and ARGV[1] ~= row.holder)", "false"),
     redis("a killed process's keys stay", "    redis.call('PEXPIREAT', key, ", "    string.len("),
     redis(
@@ -464,10 +463,10 @@ MUTANTS = [
     stream("a stream that is closed runs on", "        self._is_closed = True\n", ""),
     stream(
         "an abort waits for the reader",
-        "        self._runs_on = True\n        self._asked.set()\n        if self._abort",
-        "        if self._abort",
+        "        self._runs_on = True\n        self._asked.set()\n        cast",
+        "        cast",
     ),
-    stream("abort is not called", "            self._abort()\n", "            pass\n"),
+    stream("abort is not called", '        cast("Callable[[], object]", self._abort)()\n', "        pass\n"),
     stream("a reader between two events is not inside", "                self._reader.is_open = True\n", ""),
     stream(
         "a reader keeps the slot of a stream that is over",

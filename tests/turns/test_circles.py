@@ -108,6 +108,48 @@ def test_waiting_in_turn_is_no_circle(virtually):
     virtually(main)
 
 
+def test_waits_of_several_tasks_inside_a_turn_are_no_circle(virtually):
+    async def main():
+        turns = queue()
+
+        async def short(key):
+            async with turns(key):
+                pass
+
+        async def with_two_children():
+            async with turns("a"):
+                await anyio.sleep(1)
+                async with anyio.create_task_group() as children:
+                    children.start_soon(short, "b")
+                    children.start_soon(short, "b")
+
+        async def inside_another():
+            async with turns("c"):
+                await anyio.sleep(2)
+                async with turns("a"):
+                    pass
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(with_two_children)
+            tasks.start_soon(inside_another)
+            await in_order(tasks, (Crowd(turns).turn, "b", 5, "b"))
+        assert len(turns) == 0
+
+    virtually(main)
+
+
+def test_a_turn_inside_one_of_another_key_may_interrupt(virtually):
+    async def main():
+        turns = queue("interrupt")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Crowd(turns).turn, "old", 10, "b")
+            await anyio.sleep(1)
+            async with turns("a"), turns("b") as turn:
+                assert turn.waited < 1
+
+    virtually(main)
+
+
 def test_a_wait_that_was_given_up_makes_no_circle(virtually):
     async def main():
         turns = queue()

@@ -359,6 +359,7 @@ def test_a_cancelled_caller_waits_for_the_end_of_a_run_that_is_only_its_own(on_a
         ({"respond": 1}, TypeError, "respond must be a coroutine function of the list of messages"),
         ({"pause": 0}, ValueError, "pause must be above zero"),
         ({"pause_at_most": None}, TypeError, "pause_at_most must be seconds"),
+        ({"pause_at_most": float("inf")}, ValueError, "pause_at_most must be finite"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(virtually, options, kind, message):

@@ -137,6 +137,26 @@ def test_the_turn_of_an_event_loop_that_is_gone_holds_up_nobody():
         assert any(warning.category is ResourceWarning for warning in caught) == is_kept
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_turn_that_is_collected_after_the_next_one_has_ended_changes_nothing():
+    turns = queue()
+    loop = VirtualLoop()
+
+    async def endless():
+        async with turns("session"):
+            await asyncio.sleep(100)
+
+    task = loop.create_task(endless())
+    loop.run_until_idle()
+    loop.close()
+    asyncio.run(Crowd(turns).turn("next"))
+    assert len(turns) == 0
+    task._log_destroy_pending = False
+    del task, loop
+    gc.collect()
+    assert len(turns) == 0
+
+
 def test_a_lease_of_an_event_loop_that_is_gone_holds_up_nobody():
     """The turn was left, and the loop closed before its lease was given back."""
     turns = queue(shared=Leases())

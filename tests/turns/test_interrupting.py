@@ -133,6 +133,55 @@ def test_a_block_that_ends_all_the_same_is_told_that_it_was_interrupted(on_async
     on_asyncio(main)
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_generator_that_no_task_reads_any_more_gives_its_slot_back_and_is_told_if_it_goes_on(on_asyncio, is_stopped):
+    async def main():
+        events = []
+        turns = TurnQueue("interrupt", deadline=3, observers=events.append)
+
+        async def answers():
+            async with turns("session"):
+                yield 1
+
+        reading = answers()
+        await asyncio.create_task(anext(reading))
+        if is_stopped:
+            assert await turns.stop("session")
+        await asyncio.create_task(Crowd(turns).turn("next"))
+        assert asyncio.get_running_loop().time() == 1
+        with pytest.raises(TurnInterruptedError):
+            await anext(reading)
+        assert len(turns) == 0
+        kinds = [event.kind for event in events]
+        assert kinds.count("started") == kinds.count("ended") == 2
+
+    on_asyncio(main)
+
+
+def test_what_such_a_generator_started_inside_is_waited_for(on_asyncio):
+    async def main():
+        turns, tasks = queue(), []
+
+        async def inner():
+            async with turns("session"):
+                await asyncio.sleep(5)
+
+        async def answers():
+            async with turns("session"):
+                tasks.append(asyncio.create_task(inner()))
+                await asyncio.sleep(1)
+                yield 1
+
+        reading = answers()
+        await asyncio.create_task(anext(reading))
+        await asyncio.create_task(Crowd(turns).turn("next"))
+        assert asyncio.get_running_loop().time() == 6
+        await asyncio.gather(*tasks)
+        await reading.aclose()
+
+    on_asyncio(main)
+
+
 def test_an_error_of_the_interrupted_block_is_the_callers(virtually):
     async def main():
         turns = queue()

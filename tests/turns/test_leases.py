@@ -42,8 +42,13 @@ def test_turns_of_two_processes_run_one_at_a_time(virtually):
 
 
 def test_the_next_turn_asks_for_the_lease_when_the_one_before_has_given_it_back(virtually):
+    class SlowToRelease(Leases):
+        async def release(self, name, token):
+            await anyio.sleep(1)
+            return await super().release(name, token)
+
     async def main():
-        (one,), leases = processes(1)
+        (one,), leases = processes(1, leases=SlowToRelease())
         crowd = Crowd(one)
         async with anyio.create_task_group() as tasks:
             await in_order(tasks, (crowd.turn, "a"), (crowd.turn, "b"))
@@ -334,6 +339,22 @@ def test_cancelled_while_it_asks_or_has_the_lease_it_leaves_none_behind(virtuall
         await anyio.sleep(0.1)
         assert leases.held == {}
         assert len(one) == 0
+
+    virtually(main)
+
+
+def test_a_store_that_hangs_keeps_a_cancelled_turn_for_five_seconds_at_most(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        leases.hangs = True
+        start = anyio.current_time()
+        with anyio.move_on_after(1):
+            async with one("session"):
+                raise AssertionError("entered")
+        assert anyio.current_time() - start <= 1.1
+        leases.hangs = False
+        async with one("session"):
+            assert anyio.current_time() - start <= 12
 
     virtually(main)
 

@@ -6,9 +6,10 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from stale_retry.turns import SessionBusyError, TurnQueue
+from stale_retry.turns import SessionBusyError, TurnQueue, current_turn
 
 from .crowd import Crowd, in_order
+from .stores import Leases
 
 
 def queue(*args, **options):
@@ -156,6 +157,61 @@ def test_a_task_started_after_an_inner_turn_has_ended_is_inside_the_outer_one(on
             await asyncio.create_task(inner())
 
     on_asyncio(main)
+
+
+def test_code_inside_a_turn_learns_which_one_it_is(virtually):
+    async def main():
+        turns = queue()
+        assert current_turn() is None
+        async with turns("a") as outer:
+            assert current_turn() is outer
+            async with turns("a"):
+                assert current_turn() is outer
+            async with turns("b") as inner:
+                assert current_turn() is inner
+                turns.stream("c", lambda turn: None)  # not read, so nothing is inside it
+                assert current_turn() is inner
+            assert current_turn() is outer
+        assert current_turn() is None
+
+    virtually(main)
+
+
+def test_a_turn_inside_a_turn_that_is_released_leaves_the_outer_one_its_slot(virtually):
+    async def main():
+        turns = queue()
+        async with turns("session"):
+            inner = turns("session")
+            await inner.__aenter__()
+            inner.release()
+            assert len(turns) == 1
+        assert len(turns) == 0
+
+    virtually(main)
+
+
+def test_a_queue_for_keys_of_this_process_alone_asks_for_no_lease(virtually):
+    async def main():
+        leases = Leases()
+        turns = queue(shared=leases)
+        async with turns._unshared()("session"):
+            assert len(turns) == 1
+        assert leases.calls == []
+
+    virtually(main)
+
+
+def test_a_turn_may_wait_where_others_are_refused(virtually):
+    async def main():
+        turns = queue("reject")
+        crowd = Crowd(turns)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(crowd.turn, "running", 2)
+            await anyio.sleep(1)
+            async with turns._patient()("session") as turn:
+                assert turn.waited == pytest.approx(1)
+
+    virtually(main)
 
 
 def test_a_task_that_adopts_a_turn_of_another_task_does_not_wait_for_it(on_asyncio):

@@ -117,6 +117,20 @@ def test_the_default_is_the_log(virtually, caplog):
     assert all(getattr(record, "stale_retry.kind") for record in caplog.records)
 
 
+def test_what_is_not_logged_is_not_written(virtually, caplog):
+    from stale_retry.turns.events import log_turn
+
+    async def main():
+        events = []
+        async with TurnQueue(observers=[log_turn, events.append])("session"):
+            pass
+        assert len(events) == 2
+
+    caplog.set_level(logging.WARNING, "stale_retry")
+    virtually(main)
+    assert caplog.records == []
+
+
 def test_no_key_is_told_to_anybody(virtually, caplog):
     secret = "a key that names a user"
 

@@ -1,6 +1,7 @@
 """`Turn.release` works from anywhere and raises nothing."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 
@@ -121,6 +122,27 @@ def test_on_trio_it_frees_a_turn_from_the_task_that_entered_it(on_trio):
             turn.release()
         assert len(turns) == 0
         await anyio.sleep(1)
+
+    on_trio(main)
+
+
+def test_on_trio_another_task_frees_the_turn_and_trio_complains_in_the_first(on_trio):
+    async def main():
+        turns = queue()
+        turn = turns("session")
+
+        async def runs():
+            await turn.__aenter__()
+            await anyio.sleep(5)
+
+        with contextlib.suppress(BaseException):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(runs)
+                await anyio.sleep(1)
+                turn.release()
+                assert len(turns) == 0
+                await anyio.sleep(1)
+        assert len(turns) == 0
 
     on_trio(main)
 

@@ -162,6 +162,26 @@ def test_an_error_of_the_generator_is_the_readers_and_the_next_turn_begins(virtu
     virtually(main)
 
 
+def test_any_async_iterator_may_be_read(virtually):
+    class Countdown:
+        def __init__(self):
+            self.left = 2
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    async def main():
+        assert await plainly(queue().stream("session", Countdown())) == [1, 0]
+
+    virtually(main)
+
+
 def test_a_refused_turn_runs_nothing(virtually):
     async def main():
         turns, answers = queue("reject"), Answers()
