@@ -116,10 +116,10 @@ def look(value: Any, *path: str) -> Any:
 
 def first(values: Any) -> Any:
     """The first of a tuple; None where there is none."""
-    return _item(values, 0)
+    return item(values, 0)
 
 
-def _item(values: Any, index: int) -> Any:
+def item(values: Any, index: int) -> Any:
     return cast("Any", values)[index] if type(values) is tuple and values else None
 
 
@@ -170,18 +170,18 @@ def sqlserver_code_of(error: Any) -> int | None:
         code = look(error, "number")
     elif is_named(error, {"Error": ("pymssql",)}):
         code = first(first(error.args)) or first(error.args)
-    elif is_named(error, {"Error": ("pyodbc",)}) and _PYODBC_SAYS.match(_text(error)):
-        codes = _PYODBC_CODE.findall(_text(error))
+    elif is_named(error, {"Error": ("pyodbc",)}) and _PYODBC_SAYS.match(sqlserver_text_of(error)):
+        codes = _PYODBC_CODE.findall(sqlserver_text_of(error))
         code = int(codes[0]) if len(codes) == 1 else None
     else:
         return None
     return code if type(code) is int else None
 
 
-def _text(error: Any) -> str:
+def sqlserver_text_of(error: Any) -> str:
     """What SQL Server said: pytds has it in `text`, the others last in `args`, pymssql sometimes in another tuple."""
-    last = _item(error.args, -1)
-    said = look(error, "text") or _item(last, -1) or last
+    last = item(error.args, -1)
+    said = look(error, "text") or item(last, -1) or last
     return said.decode(errors="replace") if type(said) is bytes else str(said)
 
 
@@ -206,8 +206,10 @@ _STATUS_PATHS = (
 _CODE_IS_STATUS: Names = {"GoogleAPICallError": ("google.api_core",), "APIError": ("google.genai",)}
 # What a web framework answers with: raised by the application itself.
 _OWN_ANSWERS: Names = {
+    "APIException": ("rest_framework",),
     "HTTPError": ("bottle", "tornado.web"),
     "HTTPException": ("aiohttp.web_exceptions", "fastapi", "litestar", "starlette", "werkzeug"),
+    "HttpError": ("ninja",),
     "SanicException": ("sanic",),
 }
 
@@ -290,8 +292,8 @@ _SENT_AGAIN_BY_AIOHTTP = ("DELETE", "PUT")  # over a connection that was lost, a
 def was_sent_again(error: Any) -> bool:
     """Whether a client may have sent the request more than once: what is refused now may have been stored before.
 
-    botocore counts, urllib3 keeps a history. aiohttp never says it, nor does eventsourcing's recorder for PostgreSQL,
-    nor does google-api-core when it stopped retrying.
+    botocore counts, urllib3 keeps a history. aiohttp never says it, not even to aiobotocore above it. Neither does
+    eventsourcing's recorder for PostgreSQL, or google-api-core when it stopped retrying.
     """
     if look(error, "response", "ResponseMetadata", "RetryAttempts"):
         return True
@@ -300,76 +302,21 @@ def was_sent_again(error: Any) -> bool:
         return True
     if is_named(error, {"ClientResponseError": ("aiohttp",)}):
         return look(error, "request_info", "method") in _SENT_AGAIN_BY_AIOHTTP
+    if is_named(error, {"ClientError": ("botocore",)}):
+        # DynamoDB's requests are all POSTs. S3's are not, and a refused one looks like boto3's.
+        return not aws_codes_of(error).isdisjoint(_REFUSALS_OF_S3) and _was_raised_in(error, "aiobotocore.")
     if is_named(error, {"IntegrityError": ("eventsourcing",)}):
         return is_named(error.__cause__, {"Error": ("psycopg",)})
     return is_named(error, {"RetryError": ("google.api_core",)})
 
 
-def violated_constraints_of(error: Any) -> frozenset[str]:
-    """By which names a store may mean the unique constraint that was violated, in small letters."""
-    return frozenset(name.lower() for name in _names_of_violated(error) if type(name) is str)
+_REFUSALS_OF_S3 = frozenset(("ConditionalRequestConflict", "PreconditionFailed"))
 
 
-def _names_of_violated(error: Any) -> list[Any]:
-    if sqlstate_of(error) == "23505":
-        return _violated_in_postgres(error)
-    if is_named(error, {"IntegrityError": ("sqlite3",)}):
-        said, _, columns = str(error).partition("UNIQUE constraint failed: ")
-        index = re.fullmatch("index '(.*)'", columns)
-        return [] if said else [index[1] if index else sorted_columns(columns)]
-    if mysql_code_of(error) == 1062:
-        # The key comes last; before it stands the value, which a user may have written.
-        return _with_and_without_table(error.args[1].rpartition(" for key ")[2].strip("'`"))
-    if oracle_code_of(error) == "ORA-00001":
-        name = re.match(r"ORA-00001: [^(]*\(([^)]*)\)", str(error))
-        return _with_and_without_table(name[1]) if name else []
-    if (pattern := _SQLSERVER_UNIQUE.get(sqlserver_code_of(error))) is not None:
-        name = pattern.search(_text(error))
-        return [name[1]] if name else []
-    return _violated_in_mongodb(error)
-
-
-# What a user may have written comes after the name, and a server's or driver's prefix before it.
-_SQLSERVER_UNIQUE: Mapping[int | None, re.Pattern[str]] = {
-    2601: re.compile(r"^[^']*Cannot insert duplicate key row in object '[^']*' with unique index '([^']*)'"),
-    2627: re.compile(r"^[^']*Violation of [A-Z ]+ constraint '([^']*)'"),
-}
-
-
-def _violated_in_postgres(error: Any) -> list[Any]:
-    """The constraint, and of a partition also the name that PostgreSQL gives to the same constraint of its table."""
-    asyncpg, psycopg, pg8000 = error, look(error, "diag"), first(error.args)
-    name = look(asyncpg, "constraint_name") or look(psycopg, "constraint_name") or look(pg8000, "n")
-    table = look(asyncpg, "table_name") or look(psycopg, "table_name") or look(pg8000, "t")
-    if is_named(error, {"APIError": ("postgrest",)}):
-        said = re.fullmatch('.* unique constraint "(.*)"', look(error, "message") or "")
-        return [said[1]] if said else []
-    names = [name]
-    # A primary key's name has no columns in it: another table's would be taken for it.
-    if type(name) is str and type(table) is str and name.startswith(f"{table}_") and not name.endswith("_pkey"):
-        words = table.split("_")
-        names += ["_".join(words[:n]) + name[len(table) :] for n in range(1, len(words))]
-    return names
-
-
-def _violated_in_mongodb(error: Any) -> list[Any]:
-    refused = [_mongodb_index_of(refusal) for refusal in mongodb_refusals_of(error)]
-    return refused[0] if refused and all(names == refused[0] for names in refused) else []
-
-
-def _mongodb_index_of(refusal: Mapping[str, Any]) -> list[Any]:
-    if refusal.get("code") != 11000:
-        return []
-    said = re.match(
-        r"E11000 duplicate key error collection: (?:[^. ]+\.)?(\S+) index: (\S+) dup key", refusal["errmsg"]
-    )
-    return [said[2], f"{said[1]}.{said[2]}"] if said else []
-
-
-def _with_and_without_table(name: str) -> list[str]:
-    return [name, name.rpartition(".")[2]]
-
-
-def sorted_columns(columns: str) -> str:
-    """The columns of a constraint in one order and spacing."""
-    return ", ".join(sorted(column.strip() for column in columns.split(",")))
+def _was_raised_in(error: Any, package: str) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith(package):
+            return True
+        trace = trace.tb_next
+    return False

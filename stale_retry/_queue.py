@@ -202,7 +202,8 @@ class KeyedQueues:
 
     def is_waited_for(self, key: Hashable) -> bool:
         """Whether a caller waits for the slot of this key, in the running event loop."""
-        queue = self._by_loop.get(current_loop(), {}).get(key)
+        queues = self._by_loop.get(current_loop())
+        queue = None if queues is None else queues.get(key)
         return queue is not None and queue.is_waited_for
 
     def __len__(self) -> int:

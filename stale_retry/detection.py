@@ -1,4 +1,4 @@
-"""Which errors mean "rejected, nothing was stored": by class, by name, by code, by the words of a known release."""
+"""Errors that mean "rejected, nothing was stored", by class, name, code, or the words of a known release."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from tenacity import retry_if_exception
 
 from . import _error_facts as facts
+from ._constraints import sorted_columns, violated_constraints_of
 from .errors import StaleSessionError
 
 # google-adk below 2.7 raises a plain ValueError; how its text begins is the only sign, and it changed twice.
@@ -146,6 +147,9 @@ def _is_rejection(error: Any) -> bool:
 def _means_something_else(error: Any) -> bool:
     if facts.is_named(error, {"APIConflictError": ("kopf",)}):
         return any(facts.look(part, "reason") == "AlreadyExists" for part in error.args)
+    if facts.is_named(error, {"RevisionIdWasChanged": ("beanie",)}):  # before 2.0 of any unique index
+        key = facts.look(error.__context__, "details", "keyPattern")
+        return bool(key) and not {"_id", "revision_id"} & set(key)
     return bool(_OTHER_MEANINGS.match(str(facts.first(error.args))))
 
 
@@ -165,8 +169,8 @@ def _is_mongodb_conflict(error: Any) -> bool:
 class retry_if_conflict(retry_if_exception):
     """`is_conflict_error` as a tenacity retry strategy, for `on` with whichever store.
 
-    What only some stores, or some tables, mean by it is a choice, to be added with `|`: `unique_violation`,
-    `http_status`, `grpc_status`, `sqlstate`.
+    Some errors mean a lost race in some stores only. Add those of yours with `|`: `unique_violation`, `http_status`,
+    `grpc_status`, `sqlstate`.
     """
 
     def __init__(self) -> None:
@@ -199,7 +203,7 @@ _POSTGRES_NAME_BYTES = 63
 
 
 def _pattern_of(names: frozenset[str]) -> re.Pattern[str]:
-    whole = {facts.sorted_columns(name) if "," in name else name for name in names}
+    whole = {sorted_columns(name) if "," in name else name for name in names}
     cut = {name.encode()[:_POSTGRES_NAME_BYTES].decode(errors="ignore") for name in names}
     return re.compile("|".join(re.escape(name.lower()).replace(r"\*", ".*") for name in sorted(whole | cut)))
 
@@ -289,4 +293,4 @@ def _told_by(error: BaseException, *, reader: Callable[[Any], Any], values: froz
 
 @facts.never_raises
 def _violates(error: BaseException, *, pattern: re.Pattern[str]) -> bool:
-    return facts.holds(error, lambda link: any(map(pattern.fullmatch, facts.violated_constraints_of(link))))
+    return facts.holds(error, lambda link: any(map(pattern.fullmatch, violated_constraints_of(link))))

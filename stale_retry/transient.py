@@ -1,4 +1,4 @@
-"""Which errors of databases and HTTP clients mean "not stored, or look again", without importing any of them."""
+"""Errors that may not come again, and whether the event may be stored after them. Imports no driver and no client."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ _TRANSIENT: facts.Names = {
     "Timeout": ("requests",),
     "TimeoutError": ("redis", "sqlalchemy", "valkey"),  # SQLAlchemy's: no connection was left in the pool
     "TimeoutException": ("httpx", "httpx2"),
+    "TooManyRequests": ("psycopg_pool",),
     "TransientError": ("neo4j",),
     "TryAgainError": ("coredis", "redis", "valkey"),
     "UnAmbiguousTimeoutException": ("couchbase",),
@@ -179,9 +180,11 @@ _REFUSED_FOR_GOOD = re.compile(r"FATAL:(?!\s*(the database system|sorry, too man
 _SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
 _PRIMARY_RESULT = 0xFF
 
+# asyncio's words when a host has several addresses and it could connect to none of them.
+_NO_ADDRESS = re.compile(r"Multiple exceptions: \[Errno \d+\] Connect call failed")
 _NO_SERVER = frozenset((errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ETIMEDOUT))
 
-# What follows proves that the store ran nothing: no connection was made, no request left, or the store turned it away.
+# These prove that the store ran nothing: no connection was made, no request was sent, or the store turned it away.
 
 _NOTHING_RAN: facts.Names = {
     "ConnectError": ("httpx", "httpx2"),
@@ -192,8 +195,10 @@ _NOTHING_RAN: facts.Names = {
     "PoolTimeout": ("httpx", "httpx2", "psycopg_pool"),
     "ServerSelectionTimeoutError": ("pymongo",),  # of a second sending pymongo raises the first one's error
     "TimeoutError": ("sqlalchemy",),
+    "TooManyRequests": ("psycopg_pool",),
     "UnAmbiguousTimeoutException": ("couchbase",),
 }
+_REDIS: facts.Names = {"ConnectionError": ("redis", "valkey")}
 _NOTHING_RAN_FACTS: facts.Facts = (
     (facts.sqlstate_of, frozenset(("08001", "08004", "25006", "53300", "55P03", "57P03"))),
     (facts.mysql_code_of, frozenset((1040, 1205, 2002, 2003, 3572))),
@@ -272,12 +277,15 @@ def _is_transient(error: Any) -> bool:
 def _is_without_server(error: Any) -> bool:
     if not isinstance(error, OSError):
         return False
-    return isinstance(error, socket.gaierror) or error.errno in _NO_SERVER or _is_without_socket(error)
+    return error.errno in _NO_SERVER or _could_not_connect(error)
 
 
-def _is_without_socket(error: OSError) -> bool:
-    """A server that is down has no socket on its own machine. A missing file has a name."""
-    return error.errno == errno.ENOENT and error.filename is None
+def _could_not_connect(error: Any) -> bool:
+    """A server that is down refuses, and has no socket on its own machine. A missing file has a name."""
+    return isinstance(error, (ConnectionRefusedError, socket.gaierror)) or (
+        isinstance(error, OSError)
+        and ((error.errno == errno.ENOENT and error.filename is None) or bool(_NO_ADDRESS.match(str(error))))
+    )
 
 
 def _is_locked_sqlite(error: Any) -> bool:
@@ -315,7 +323,7 @@ def leaves_doubt(error: BaseException) -> bool:
 def _leaves_doubt(error: Any) -> bool:
     if facts.is_group(error):
         return any(_leaves_doubt(leaf) for leaf in error.exceptions)
-    if not is_transient_error(error) or is_conflict_error(error):
+    if is_conflict_error(error) or not is_transient_error(error):
         return False
     if refuses_what_was_sent_again(error) or facts.holds(error, _may_have_been_sent_before):
         return True
@@ -334,22 +342,22 @@ def _proves_that_nothing_ran(error: Any) -> bool:
         return False
     aws = facts.aws_codes_of(error)
     return (
-        isinstance(error, (ConnectionRefusedError, socket.gaierror))
-        or (isinstance(error, OSError) and _is_without_socket(error))
+        _could_not_connect(error)
         or facts.is_named(error, _NOTHING_RAN)
         or facts.tells(error, _NOTHING_RAN_FACTS)
         or (bool(aws) and aws <= _AWS_THROTTLED | facts.AWS_CONFLICTS)
         or facts.has_mongodb_label(error, "TransientTransactionError")
         or _is_locked_sqlite(error)
         or _is_read_only_mysql(error)
+        or (facts.is_named(error, _REDIS) and str(error) == "No connection available.")  # its BlockingConnectionPool
         or (_is_lost_psycopg(error) and bool(_COULD_NOT_CONNECT.match(str(error))))
     )
 
 
 class retry_if_transient(retry_if_exception):
-    """`is_transient_error` as a tenacity retry strategy, for `in_doubt`: the event of such an attempt may be stored.
+    """`is_transient_error` as a tenacity retry strategy, for `in_doubt`.
 
-    A conflict hook has to look whether it is. google-adk's services are looked into by what `stale_retry.adk` brings.
+    The event of such an attempt may be stored, so give `find_stored` with it: a function that looks.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ _MOMENTS: tuple[When, ...] = ("waiting", "answered")
 
 async def cancelled_append(bench: Bench) -> str:
     kept = points = 0
-    for at in bench.points("a cancelled append"):
+    for at in bench.points("a cancelled append"):  # pragma: no branch
         struck = False
         for when in _MOMENTS:
             was_struck, was_stored = await _cancel_append(bench, at, when)
@@ -53,7 +53,7 @@ async def _cancel_append(bench: Bench, at: int, when: When) -> tuple[bool, bool]
     elif made.verdict == "unknown" and not is_stored:
         raise FailedError(f"after an append was {where}, the next one raised {made}")
 
-    for attempt in range(3):
+    for attempt in range(3):  # pragma: no branch
         session = await _answered(bench, store.load(session_id), where)
         last = await _answered(bench, store.append(session, store.new_event()), where)
         if last.accepted:
@@ -68,7 +68,7 @@ async def _cancel_append(bench: Bench, at: int, when: When) -> tuple[bool, bool]
 
 async def cancelled_refresh(bench: Bench) -> str:
     store, points = bench.store, 0
-    for at in bench.points("a cancelled refresh"):
+    for at in bench.points("a cancelled refresh"):  # pragma: no branch
         struck = False
         for when in _MOMENTS:
             where = _where(at, when)

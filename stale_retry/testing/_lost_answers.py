@@ -38,7 +38,7 @@ def lose_answers(append: F, *, every: int = 3, resend: bool = False, session: st
         nonlocal stored
         again = signature.bind(*args, **kwargs)
         if resend:
-            again.arguments[session] = copy.deepcopy(again.arguments[session])
+            again.arguments[session] = _copied(again.arguments[session])
         result = await append(*args, **kwargs)
         stored += 1
         if stored % every:
@@ -48,3 +48,11 @@ def lose_answers(append: F, *, every: int = 3, resend: bool = False, session: st
         raise ConnectionError("the answer was lost; the event is stored")
 
     return cast(F, losing)
+
+
+def _copied(session: Any) -> Any:
+    """A deep copy; of a session that holds a lock or a connection a shallow one, which is enough for its version."""
+    try:
+        return copy.deepcopy(session)
+    except Exception:
+        return copy.copy(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import Token
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from .._types import Observer
 from ..events import RetryEvent
 
 if TYPE_CHECKING:
-    from .._retry import Run
+    from .._run import Run
 
 
 class no_waiting:
@@ -49,7 +50,7 @@ class _Recorder:
 
     def __init__(self, events: list[RetryEvent]) -> None:
         self.events: list[RetryEvent] | None = events
-        self._retrying: list[Run] = []
+        self._retrying: list[weakref.ref[Run]] = []
 
     def __call__(self, event: RetryEvent) -> None:
         if self.events is not None:
@@ -61,7 +62,9 @@ class _Recorder:
         Where nobody waits, calls that meet once meet again in every round, and one of them gets through. In production
         their waits would have spread them.
         """
-        self._retrying = [other for other in self._retrying if not other.ended and other is not run] + [run]
+        retrying = [other for other in (reference() for reference in self._retrying) if other is not None]
+        self._retrying = [weakref.ref(other) for other in retrying if not other.ended and other is not run]
+        self._retrying.append(weakref.ref(run))
         return 1 / len(self._retrying)
 
     def close(self) -> None:

@@ -115,9 +115,8 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
         task.cancel()
     await asyncio.wait(tasks, timeout=1)
     for task in tasks:
-        if task.done():
-            with contextlib.suppress(BaseException):
-                task.result()
+        with contextlib.suppress(BaseException):
+            task.result()
 
 
 def _never(step: int) -> None:
@@ -153,14 +152,10 @@ def _drive(
         asked_for = answer = error = None
 
 
-async def _nothing(step: int) -> None:
-    pass
-
-
 async def _driven(
     coroutine: Coroutine[Any, Any, T],
     *,
     before: Callable[[int], None] = _never,
-    after: Callable[[int], Awaitable[None]] = _nothing,
+    after: Callable[[int], Awaitable[None]],
 ) -> T:
     return await _drive(coroutine, before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ import pickle
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ._check import Bench, CannotRunError, Check
 from ._check_store import PROCESSES, bench_for
@@ -41,10 +42,10 @@ async def _several_processes(bench: Bench, target: str, number: int) -> str:
         raise CannotRunError(f"the session id {session_id!r} cannot be pickled for another process") from None
     writers = max(2, bench.writers // 2)
     here = [repr(identity) for identity in await store.stored(session_id)]
-    workers = [_Worker() for _ in range(number)]
+    workers: list[_Worker] = []
     try:
-        for n, worker in enumerate(workers, 1):
-            await worker.start(target, session=pickled, first=n * _APART, writers=writers)
+        for n in range(1, number + 1):
+            workers += [await _Worker.started(target, session=pickled, first=n * _APART, writers=writers)]
         for worker in workers:
             bench.far = "the start of the processes"
             ready = await worker.answer()
@@ -70,10 +71,14 @@ async def _several_processes(bench: Bench, target: str, number: int) -> str:
 class _Worker:
     """Another process; it is spoken to in lines of JSON."""
 
-    _process: asyncio.subprocess.Process | None = None
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._told = cast(asyncio.StreamWriter, process.stdin)
+        self._heard = cast(asyncio.StreamReader, process.stdout)
 
-    async def start(self, target: str, **task: Any) -> None:
-        self._process = await asyncio.create_subprocess_exec(
+    @classmethod
+    async def started(cls, target: str, **task: Any) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             __name__,
@@ -83,29 +88,29 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             limit=2**24,
         )
-        self.send(task)
+        worker = cls(process)
+        worker.send(task)
+        return worker
 
     def send(self, message: Any) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._told.write(json.dumps(message).encode() + b"\n")
 
     async def answer(self) -> dict[str, Any]:
-        line = b""
-        if self._process is not None and self._process.stdout is not None:
-            line = await self._process.stdout.readline()
+        line = await self._heard.readline()
         if not line:
-            raise CannotRunError("a process ended before its writers had")
+            raise CannotRunError("another process ended before it had appended; see its error output")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     async def end(self) -> None:
-        if self._process is not None:
-            if self._process.returncode is None:
-                self._process.kill()
-            await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
 
 
-async def work(target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable[[Any], None]) -> None:
+async def _work(  # pragma: no cover  # in another process
+    target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable[[Any], None]
+) -> None:
     """What one process does: say which events it sees, wait, append, and say which were acknowledged."""
     task = await ask()
     try:
@@ -123,7 +128,7 @@ async def work(target: str, *, ask: Callable[[], Awaitable[Any]], tell: Callable
         tell({"error": str(error)})
 
 
-def _main() -> None:
+def _main() -> None:  # pragma: no cover  # in another process
     loop_input = sys.stdin
 
     async def ask() -> Any:
@@ -134,8 +139,8 @@ def _main() -> None:
 
     # What the user's code prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
-    asyncio.run(work(sys.argv[1], ask=ask, tell=tell))
+    asyncio.run(_work(sys.argv[1], ask=ask, tell=tell))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover
     _main()

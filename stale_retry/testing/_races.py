@@ -64,7 +64,7 @@ async def _made(bench: Bench) -> AsyncIterator[Race]:
         bench.random.shuffle(events)
         yield await race("all at once", session_id, await gathered(map(store.append, writers, events)))
 
-        for at in bench.points("an append"):
+        for at in bench.points("an append"):  # pragma: no branch
             session_id, (one, other) = await sessions(2)
             raced = await bench.race(
                 functools.partial(store.append, one, store.new_event()),
@@ -162,10 +162,8 @@ async def rejects(bench: Bench) -> bool:
 async def other_sessions(bench: Bench) -> str:
     store = bench.store
 
-    async def both(schedule: str, appends: Iterable[Append], *session_ids: object) -> None:
+    async def mixed_up(schedule: str, appends: Iterable[Append], *session_ids: object) -> None:
         for append, session_id in zip(appends, session_ids, strict=True):
-            if append.refused:
-                raise FailedError(f"an append to one session disturbed another session ({schedule}): {append}")
             stored = await store.stored(session_id)
             if append.accepted and stored != [append.identity]:
                 raise FailedError(f"a session with one append holds {count(len(stored), 'event')} ({schedule})")
@@ -173,9 +171,12 @@ async def other_sessions(bench: Bench) -> str:
     a, b = await store.create(), await store.create()
     one, other = await store.load(a), await store.load(b)
     made = [await store.append(one, store.new_event()), await store.append(other, store.new_event())]
-    await both("one after the other", made, a, b)
-    at = waited = 0
-    for at in bench.points("an append"):
+    for append in made:
+        if append.refused:
+            raise FailedError(f"an append to one session disturbed another one (one after the other): {append}")
+    await mixed_up("one after the other", made, a, b)
+    at = waited = rejected = 0
+    for at in bench.points("an append"):  # pragma: no branch
         a, b = await store.create(), await store.create()
         one, other = await store.load(a), await store.load(b)
         raced = await bench.race(
@@ -184,11 +185,14 @@ async def other_sessions(bench: Bench) -> str:
             at,
         )
         waited += raced.blocked
-        await both(f"one stopped at its await {at}", (raced.first, raced.second), a, b)
+        # A database that is careful, as PostgreSQL at SERIALIZABLE, may reject one of two that overlap; a retry passes.
+        rejected += raced.first.refused or raced.second.refused
+        await mixed_up(f"one stopped at its await {at}", (raced.first, raced.second), a, b)
         if not raced.stopped:
             break
     waits = f"; at {waited} the other session had to wait" if waited else ""
-    return f"both stored, with one stopped at each await ({at - 1}){waits}"
+    rejects = f"; at {rejected} one of the two was rejected" if rejected else ""
+    return f"stored apart, with one stopped at each await ({at - 1}){waits}{rejects}"
 
 
 CHECKS = (

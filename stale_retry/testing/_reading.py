@@ -83,7 +83,8 @@ async def no_hidden_events(bench: Bench) -> str:
 async def _reader_stopped(bench: Bench, reader: str) -> int:
     """Two events are appended while a load or a refresh is under way."""
     store = bench.store
-    for at in bench.points(f"a {reader}"):
+    at = 0
+    for at in bench.points(f"a {reader}"):  # pragma: no branch
         session_id = await store.create(store.new_event())
         stale = await store.load(session_id)
 
@@ -94,14 +95,15 @@ async def _reader_stopped(bench: Bench, reader: str) -> int:
         raced = await bench.race(_reading(bench, reader, session_id, stale), others, at)
         await _shows_all(bench, session_id, raced.first, f"a {reader} stopped at its await {at} while others append")
         if not raced.stopped:
-            return at
-    raise AssertionError
+            break
+    return at
 
 
 async def _writer_stopped(bench: Bench, reader: str) -> int:
     """A session is read while an append to it is under way."""
     store = bench.store
-    for at in bench.points(f"an append, while another session is read by {reader}"):
+    at = 0
+    for at in bench.points(f"an append, while another session is read by {reader}"):  # pragma: no branch
         session_id = await store.create(store.new_event())
         stale, writer = await store.load(session_id), await store.load(session_id)
         raced = await bench.race(
@@ -111,8 +113,8 @@ async def _writer_stopped(bench: Bench, reader: str) -> int:
         )
         await _shows_all(bench, session_id, raced.second, f"a {reader} while an append is stopped at its await {at}")
         if not raced.stopped:
-            return at
-    raise AssertionError
+            break
+    return at
 
 
 def _reading(bench: Bench, reader: str, session_id: Any, stale: Any) -> Any:

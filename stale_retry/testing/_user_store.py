@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tenacity
 
+from .._checks import accepts
 from .._find import Finder
 from .._retrying import StaleSessionRetrying
 from .._types import Options
@@ -68,8 +69,6 @@ class Append:
         return self.verdict in ("rejected", "unknown")
 
     def __str__(self) -> str:
-        if self.accepted:
-            return "accepted"
         return said(self.answer) if isinstance(self.answer, BaseException) else f"answered {self.answer!r}"
 
 
@@ -170,7 +169,7 @@ class UserStore:
         """What the refresh hook returns; None when the session is gone."""
         hook = self.policy.refresh
         _, receiver = self._unbound()
-        leading = (session,) if _takes(hook, 1) else (*receiver, session)
+        leading = (session,) if accepts(hook, 1) else (*receiver, session)
         try:
             return await resolved(hook(*leading))
         except Exception as error:
@@ -258,16 +257,6 @@ def _undecorated(append: Any) -> Any:
     if inspect.ismethod(append):
         return MethodType(cast(Any, append.__func__).__wrapped__, append.__self__)
     return append.__wrapped__
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True
 
 
 def _check(functions: dict[str, Any], policy: Any) -> None:

@@ -78,4 +78,4 @@ class _ScopeCancelling:
         if current_task() is not self._task():
             return False  # a scope is left in its own task only; this one ends with the task
         details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
-        return bool(self._scope.__exit__(*details)) and error is not None
+        return bool(self._scope.__exit__(*details))

@@ -92,14 +92,14 @@ class Batches:
         open_turn: Callable[[], Turn],
         refuse: Callable[[], BaseException],
     ) -> Any:
-        place = current_loop(), key
-        batch = self._open.get(place)
+        where = current_loop(), key
+        batch = self._open.get(where)
         if batch is not None and batch.group == group and not batch.turn.is_followed:
             if len(batch.messages) >= longest:
                 raise refuse()
         else:
-            batch = _Batch(open_turn(), group, respond, pause, pause_at_most, lambda closed: self._close(place, closed))
-            self._open[place] = batch
+            batch = _Batch(open_turn(), group, respond, pause, pause_at_most, lambda closed: self._close(where, closed))
+            self._open[where] = batch
         caller = object()
         batch.add(caller, message)
         try:
@@ -111,6 +111,6 @@ class Batches:
             raise
         return batch.worker.result()
 
-    def _close(self, place: Hashable, batch: _Batch) -> None:
-        if self._open.get(place) is batch:
-            del self._open[place]
+    def _close(self, where: Hashable, batch: _Batch) -> None:
+        if self._open.get(where) is batch:
+            del self._open[where]

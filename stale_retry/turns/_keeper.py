@@ -136,10 +136,10 @@ class Shared:
     """What the queues of one process have in common that share one store of leases."""
 
     def __init__(self, store: LeaseStore) -> None:
-        from ._lines import Lines
+        from ._queues import TurnQueues
 
         self.store = store
-        self.lines = Lines()
+        self.queues = TurnQueues()
         self._keepers: dict[Any, Keeper] = {}
 
     def keeper(self) -> Keeper:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Hashable
 
 from .._telling import tell
-from ._lines import Lines
 from ._options import Options
+from ._queues import TurnQueues
 from .errors import BusyReason, SessionBusyError
 from .events import TurnEvent, TurnKind, TurnReason, level_of, log_turn
 
@@ -23,11 +23,11 @@ _LOG_ALONE = (log_turn,)
 class Report:
     """Begins when the turn arrives."""
 
-    __slots__ = ("_arrived", "_has_warned", "_is_waiting", "_key", "_lines", "_options", "_started")
+    __slots__ = ("_arrived", "_has_warned", "_is_waiting", "_key", "_options", "_queues", "_started")
 
-    def __init__(self, options: Options, lines: Lines, key: Hashable) -> None:
+    def __init__(self, options: Options, queues: TurnQueues, key: Hashable) -> None:
         self._options = options
-        self._lines = lines
+        self._queues = queues
         self._key = key
         self._arrived = time.monotonic()
         self._started: float | None = None
@@ -43,7 +43,7 @@ class Report:
         if not observers or (observers == _LOG_ALONE and not logger.isEnabledFor(level_of(kind, waited))):
             return
         running = None if self._started is None else time.monotonic() - self._started
-        waiting = self._lines.waiting(self._key)
+        waiting = self._queues.waiting(self._key)
         tell(observers, TurnEvent(kind, self._options.name, waiting, waited, running, reason))
 
     def waits(self) -> None:
@@ -53,7 +53,7 @@ class Report:
             self.tell("waiting")
         elif not self._has_warned and self.waited >= LONG:
             self._has_warned = True
-            running = self._lines.running_for(self._key)
+            running = self._queues.running_for(self._key)
             what = "a turn of another process runs" if running is None else f"the running one began {running:.0f} s ago"
             logger.warning("%s: a turn has waited %.0f s; %s", self._options.name, self.waited, what)
 
@@ -67,7 +67,7 @@ class Report:
     def refusal(self, reason: BusyReason) -> SessionBusyError:
         """Tells it, too."""
         self.tell("refused", reason)
-        waiting, waited = self._lines.waiting(self._key), self.waited
+        waiting, waited = self._queues.waiting(self._key), self.waited
         why = {
             "busy": "another turn of it runs",
             "longest": f"{waiting} turns of it wait already, which is as many as may",

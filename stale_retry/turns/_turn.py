@@ -17,8 +17,8 @@ from .._loops import current_loop, current_task, run_in
 from ._body import Body, EndedBy
 from ._keeper import Shared
 from ._leases import HeldLease, check_before_retries, stop_checking
-from ._lines import Arrival, Lines, Slot
 from ._options import Options
+from ._queues import Arrival, Slot, TurnQueues
 from ._report import LONG, Report
 from .errors import BusyReason
 
@@ -80,14 +80,14 @@ class Turn:
     def __init__(
         self,
         options: Options,
-        lines: Lines,
+        queues: TurnQueues,
         key: Hashable,
         abort: Callable[[], object] | None,
         shared: Shared | None,
         name: str,
     ) -> None:
         self._options = options
-        self._lines = lines
+        self._queues = queues
         self._key = key
         self._abort = abort
         self._shared = shared
@@ -134,24 +134,24 @@ class Turn:
     @property
     def is_followed(self) -> bool:
         """Whether another turn of the key arrived after it in this process."""
-        return self._lines.is_followed(self._key, self.id)
+        return self._queues.is_followed(self._key, self.id)
 
     @property
     def is_waited_for(self) -> bool:
         """Whether another turn of the key waits, in this process or, as far as is known, in another one."""
         lease = None if self._slot is None else self._slot.lease
-        return self._lines.waiting(self._key) > 0 or (lease is not None and lease.is_waited_for)
+        return self._queues.waiting(self._key) > 0 or (lease is not None and lease.is_waited_for)
 
     async def __aenter__(self) -> Self:
         if self._report is not None:
             raise RuntimeError("this turn was entered already; ask the queue for another: `async with turns(key)`")
-        report = self._report = Report(self._options, self._lines, self._key)
+        report = self._report = Report(self._options, self._queues, self._key)
         body = Body(current_loop(), current_task(), report.tell, self._abort)
         body.insists = self.insists
         if self._reader is not None:
             body.task = self._reader
         around = slots_around()
-        slot = self._lines.join(self._key, body, around)
+        slot = self._queues.join(self._key, body, around)
         if slot is None:
             slot = await self._take_slot(body, report, around)
         body.has_begun = True
@@ -169,7 +169,7 @@ class Turn:
             if refused is not None:
                 raise report.refusal(refused)
         except BaseException as error:
-            self._lines.leave(slot, body)
+            self._queues.leave(slot, body)
             if body.leave(error):
                 raise body.error() from error
             raise
@@ -179,9 +179,9 @@ class Turn:
     async def _wait_for(self, slot: Slot, report: Report, around: tuple[Slot, ...]) -> BusyReason | None:
         """Why it is refused, if it is."""
         if self._options.when_busy == "interrupt":
-            arrival = self._lines.supersede(slot)
+            arrival = self._queues.supersede(slot)
         else:
-            arrival = self._lines.arrive(slot, self._options.longest, around)
+            arrival = self._queues.arrive(slot, self._options.longest, around)
         if arrival.refused is not None:
             return arrival.refused
         if arrival.granted is None and self._shared is None:
@@ -202,7 +202,7 @@ class Turn:
                     report.waits()
                     await arrival.granted.wait()
             finally:
-                self._lines.stop_waiting(slot, around)
+                self._queues.stop_waiting(slot, around)
         if self._shared is None:
             return None
         # Neither may keep this very object alive, or it would not be noticed that it was dropped.
@@ -213,7 +213,7 @@ class Turn:
             interrupts=self._options.when_busy == "interrupt",
             on_wait=report.waits,
             on_asked_to_end=slot.end,
-            on_end=partial(self._lines.free, slot),
+            on_end=partial(self._queues.free, slot),
         )
         if await slot.lease.take(patiently=self._options.when_busy != "reject"):
             return None
@@ -237,7 +237,7 @@ class Turn:
         finally:
             if body is slot.first:
                 _leave_inside(slot)
-            if self._lines.leave(slot, body):
+            if self._queues.leave(slot, body):
                 await self._end(slot, body, report, error)
         if body.ended is not None and (is_ours or error is None):
             raise body.error() from error
@@ -263,7 +263,7 @@ class Turn:
         if body is None or slot is None or report is None:
             return
         self._body = self._slot = None
-        if self._lines.leave(slot, body):
+        if self._queues.leave(slot, body):
             run_in(body.loop, report.ended, body.ended)
         run_in(body.loop, body.leave, None)
 
@@ -272,7 +272,7 @@ class Turn:
         if body is None or slot is None or report is None:
             return
         warnings.warn("a turn was dropped without being left; it is freed", ResourceWarning, stacklevel=2, source=self)
-        self._lines.drop(slot, body)
+        self._queues.drop(slot, body)
         run_in(body.loop, report.ended, "dropped")
 
 

@@ -14,8 +14,8 @@ from .._loops import current_task
 from . import _options
 from ._collect import Batches
 from ._keeper import shared_of
-from ._lines import Lines
 from ._options import WhenBusy
+from ._queues import TurnQueues
 from ._report import Report
 from ._stream import Stream
 from ._turn import Turn, current_turn, slots_around
@@ -78,7 +78,7 @@ class TurnQueue:
         )
         store = _options.is_store(shared)
         self._shared = None if store is None else shared_of(store)
-        self._lines = Lines() if self._shared is None else self._shared.lines
+        self._queues = TurnQueues() if self._shared is None else self._shared.queues
         self._batches = Batches()
 
     def __call__(self, key: Hashable, *, abort: Callable[[], object] | None = None) -> Turn:
@@ -174,7 +174,7 @@ class TurnQueue:
         _checks.is_function("respond", respond, "a coroutine function of the list of messages")
         quiet = _checks.as_seconds("pause", pause)
         at_most = _options.finite_seconds("pause_at_most", pause_at_most)
-        if self._lines.is_inside(key, current_task(), slots_around()):
+        if self._queues.is_inside(key, current_task(), slots_around()):
             async with self._turn(key, None):
                 return await respond([message])
         is_rejecting = self._options.when_busy == "reject"
@@ -187,7 +187,7 @@ class TurnQueue:
             pause=0.0 if quiet is None else quiet,
             pause_at_most=at_most,
             open_turn=lambda: self._turn(key, None),
-            refuse=lambda: Report(self._options, self._lines, key).refusal("longest"),
+            refuse=lambda: Report(self._options, self._queues, key).refusal("longest"),
         )
         return answer
 
@@ -206,7 +206,7 @@ class TurnQueue:
         Raises:
             Exception: what the store of leases raised, when it could not be asked.
         """
-        is_told, runs_here = self._lines.stop(key, turn, waiting=waiting)
+        is_told, runs_here = self._queues.stop(key, turn, waiting=waiting)
         if runs_here or self._shared is None:
             return is_told
         keeper = self._shared.keeper()
@@ -218,10 +218,10 @@ class TurnQueue:
 
     def waiting(self, key: Hashable) -> int:
         """How many turns of this key wait in this process now."""
-        return self._lines.waiting(key)
+        return self._queues.waiting(key)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._queues)
 
     def __bool__(self) -> bool:
         return True
@@ -241,5 +241,5 @@ class TurnQueue:
     def _turn(self, key: Hashable, abort: Callable[[], object] | None) -> Turn:
         if self._shared is None:
             hash(key)
-            return Turn(self._options, self._lines, key, abort, None, "")
-        return Turn(self._options, self._lines, key, abort, self._shared, name_of(key))
+            return Turn(self._options, self._queues, key, abort, None, "")
+        return Turn(self._options, self._queues, key, abort, self._shared, name_of(key))

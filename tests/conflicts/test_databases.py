@@ -389,7 +389,7 @@ async def test_tortoise_s_error_is_that_of_its_driver(sqlite, tmp_path):
     from tortoise.backends.sqlite import SqliteClient
     from tortoise.exceptions import IntegrityError, OperationalError
 
-    client = SqliteClient(str(tmp_path / "file"), connection_name="default", timeout=0)
+    client = SqliteClient(str(tmp_path / "file"), connection_name="default", busy_timeout=0)
     await client.create_connection(with_db=True)
     await client.execute_insert("INSERT INTO events VALUES (1, 'a', 1)", [])
     with pytest.raises(IntegrityError) as stale:

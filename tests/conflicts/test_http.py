@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from stale_retry import retry_transaction
 from stale_retry.detection import http_status, is_conflict_error
-from stale_retry.transient import is_transient_error, leaves_doubt
+from stale_retry.transient import is_transient_error, leaves_doubt, retry_if_transient
 
 pytestmark = pytest.mark.servers
 
@@ -224,17 +225,18 @@ def versioned():
         thread.join()
 
 
-def aiohttp_write(url, method):
+async def aiohttp_writes(url, method):
     import aiohttp
 
-    async def write():
-        async with aiohttp.ClientSession(raise_for_status=True) as session:
-            async with session.get(url) as response:
-                await response.read()
-            async with session.request(method, f"{url}/hang-up"):
-                pass
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        async with session.get(url) as response:
+            await response.read()
+        async with session.request(method, f"{url}/hang-up"):
+            pass
 
-    asyncio.run(write())
+
+def aiohttp_write(url, method):
+    asyncio.run(aiohttp_writes(url, method))
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
@@ -244,6 +246,27 @@ def test_a_refusal_that_aiohttp_met_when_it_sent_again_is_in_doubt(versioned, me
     assert not is_conflict_error(error)
     assert is_transient_error(error)
     assert leaves_doubt(error)
+
+
+@pytest.mark.asyncio
+async def test_a_write_that_aiohttp_sent_again_is_found_and_not_stored_twice(versioned):
+    def find_stored(url):
+        return f"stored by write 1 of {versioned.writes}"
+
+    @retry_transaction(find_stored=find_stored, in_doubt=retry_if_transient(), observers=())
+    async def write(url):
+        await aiohttp_writes(url, "PUT")
+
+    assert await write(versioned.url) == "stored by write 1 of 2"
+
+
+@pytest.mark.asyncio
+async def test_a_write_that_aiohttp_sent_again_is_not_made_again_where_nobody_looks(versioned):
+    import aiohttp
+
+    with pytest.raises(aiohttp.ClientResponseError):
+        await retry_transaction(observers=())(aiohttp_writes)(versioned.url, "PUT")
+    assert versioned.writes == 2
 
 
 def test_an_answer_to_a_post_that_was_lost_is_not_sent_again_by_aiohttp(versioned):

@@ -188,6 +188,28 @@ def test_an_s3_object_that_is_another_is_a_conflict(aws, condition):
     assert not is_transient_error(caught.value)
 
 
+@pytest.mark.asyncio
+async def test_an_s3_object_that_is_another_is_in_doubt_through_aiobotocore(monkeypatch):
+    """aiohttp beneath it may have sent the PUT before, and neither of them says so."""
+    from aiobotocore.session import get_session
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    async with get_session().create_client("s3", region_name="us-east-1", endpoint_url=address) as client:
+        await client.create_bucket(Bucket="bucket")
+        await client.put_object(Bucket="bucket", Key="chat", Body=b"theirs")
+        with client_error() as caught:
+            await client.put_object(Bucket="bucket", Key="chat", Body=b"mine", IfMatch='"another"')
+    server.stop()
+    assert not is_conflict_error(caught.value)
+    assert is_transient_error(caught.value)
+    assert leaves_doubt(caught.value)
+
+
 IN_MEMORY = {"PERSISTENCE_MODULE": "eventsourcing.popo"}
 IN_SQLITE = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": ":memory:"}
 

@@ -215,6 +215,12 @@ DUPLICATE = (
 )
 
 
+def beanie(key):
+    error = lookalike("beanie.exceptions.RevisionIdWasChanged")
+    error.__context__ = mongodb(11000, keyPattern=key)
+    return error
+
+
 def neo4j(code):
     return lookalike("neo4j.exceptions.Neo4jError", code=code)
 
@@ -311,6 +317,7 @@ CONFLICTS = {
     "MongoDB, many writes in a transaction": mongodb_bulk(112, nInserted=2, labels=["TransientTransactionError"]),
     "MongoDB, an aborted transaction": mongodb(251, "TransientTransactionError"),
     "Beanie": lookalike("beanie.exceptions.RevisionIdWasChanged"),
+    "Beanie, when it inserts": beanie({"_id": 1}),
     "MariaDB, snapshot isolation": lookalike("pymysql.err.MySQLError", 1020, "Record has changed since last read"),
     "MySQL, group replication": lookalike("mysql.connector.errors.Error", errno=3101),
     "TiDB": lookalike("asyncmy.errors.MySQLError", 9007, "Write conflict"),
@@ -353,6 +360,19 @@ CONFLICTS = {
     "aiohttp, a POST": aiohttp(412, "POST"),
     "Azure, a blob that changed": azure("ConditionNotMet"),
 }
+
+OWN_ANSWERS = (
+    "aiohttp.web_exceptions.HTTPException",
+    "bottle.HTTPError",
+    "fastapi.exceptions.HTTPException",
+    "litestar.exceptions.HTTPException",
+    "ninja.errors.HttpError",
+    "rest_framework.exceptions.APIException",
+    "sanic.exceptions.SanicException",
+    "starlette.exceptions.HTTPException",
+    "tornado.web.HTTPError",
+    "werkzeug.exceptions.HTTPException",
+)
 
 NEAR_MISSES = {
     "a timeout": TimeoutError(),
@@ -432,6 +452,7 @@ NEAR_MISSES = {
         "aiocouch.exception.ConflictError", "The document 'a' does already exist in the database 'b'"
     ),
     "kopf, created twice": lookalike("kopf._cogs.clients.errors.APIConflictError", "no", {"reason": "AlreadyExists"}),
+    "Beanie before 2.0, another unique index": beanie({"event_id": 1}),
     "PostgREST, no row": postgrest("PGRST116"),
     "PL/pgSQL, another exception": lookalike(
         "asyncpg.exceptions.RaiseError", "no: Wrong expected version", sqlstate="P0001"
@@ -443,9 +464,7 @@ NEAR_MISSES = {
     "Azure, a lease": azure("LeaseIdMissing"),
     "Azure, another's lease": azure("LeaseIdMismatchWithBlobOperation"),
     "Azure, a blob that is too large": azure("MaxBlobSizeConditionNotMet"),
-    "an answer of one's own, starlette": lookalike("starlette.exceptions.HTTPException", status_code=412),
-    "an answer of one's own, aiohttp": lookalike("aiohttp.web_exceptions.HTTPException", status=412),
-    "an answer of one's own, tornado": lookalike("tornado.web.HTTPError", status_code=412),
+    **{f"an answer of one's own, {name}": lookalike(name, status_code=412, status=412) for name in OWN_ANSWERS},
     "aiohttp, a PUT that it may have sent again": aiohttp(412, "PUT"),
     "aiohttp, a DELETE that it may have sent again": aiohttp(412, "DELETE"),
     "aiohttp, wrapped": raised_from(lookalike("mine.Conflict", status=412), aiohttp(412, "PUT")),

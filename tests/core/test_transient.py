@@ -1,6 +1,7 @@
 """Which errors leave open whether an append was stored, and may not come again."""
 
 import asyncio
+import contextlib
 import errno
 import pickle
 import socket
@@ -420,6 +421,11 @@ NOTHING_RAN = {
     "httpx, refused": raised_from(named("httpx.ConnectError", "httpx.NetworkError"), ConnectionRefusedError()),
     "httpx, no time to connect": raised_from(named("httpx.ConnectTimeout", "httpx.TimeoutException"), TimeoutError()),
     "httpx, no connection in the pool": named("httpx.PoolTimeout", "httpx.TimeoutException"),
+    "no address": OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] Connect call"),
+    "psycopg, too many wait for the pool": lookalike("psycopg_pool.TooManyRequests"),
+    "redis, no connection in time": raised_from(
+        lookalike("redis.exceptions.ConnectionError", "No connection available."), TimeoutError()
+    ),
     "redis, no connection in the pool": named(
         "redis.exceptions.MaxConnectionsError", "redis.exceptions.ConnectionError"
     ),
@@ -516,6 +522,23 @@ def test_a_group_leaves_doubt_when_one_of_its_leaves_does():
     assert not leaves_doubt(raised_from(RuntimeError(), ExceptionGroup("", [refused])))
 
 
+@pytest.mark.asyncio
+async def test_a_host_that_refuses_at_all_its_addresses_is_transient_and_leaves_no_doubt(monkeypatch):
+    with contextlib.closing(socket.socket()) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+
+        async def two_addresses(*args, **options):
+            stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            return [(*stream, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        with pytest.raises(OSError, match="Multiple exceptions") as caught:
+            await asyncio.open_connection("store", port)
+    assert is_transient_error(caught.value)
+    assert not leaves_doubt(caught.value)
+
+
 def test_what_a_decorated_call_gave_up_with_leaves_no_doubt_of_the_call_around_it():
     end = raised_from(InDoubtError("gave up", attempts=9, elapsed=90.0, last_error=TimeoutError()), TimeoutError())
     assert not leaves_doubt(end)
@@ -533,6 +556,22 @@ def test_it_composes_with_other_strategies(error):
     either = retry_if_stale_session() | retry_if_transient()
     assert either(state) is not isinstance(error, KeyError)
     assert (either | retry_if_exception_type(KeyError))(state)
+
+
+@pytest.mark.parametrize(
+    "code", ["PreconditionFailed", "ConditionalRequestConflict", "ConditionalCheckFailedException"]
+)
+def test_a_refusal_of_s3_that_aiobotocore_raised_is_in_doubt(code):
+    """aiohttp may have sent its PUT before. DynamoDB has POSTs only, which aiohttp does not send again."""
+    aiobotocore = {"__name__": "aiobotocore.client"}
+    exec("def raises(error): raise error", aiobotocore)
+    with pytest.raises(Exception) as caught:
+        aiobotocore["raises"](aws(code))
+    of_s3 = code != "ConditionalCheckFailedException"
+    assert is_transient_error(caught.value) is of_s3
+    assert leaves_doubt(caught.value) is of_s3
+    assert is_conflict_error(caught.value) is not of_s3
+    assert is_conflict_error(aws(code))
 
 
 def test_it_looks_at_the_error_only_and_can_be_pickled():

@@ -5,7 +5,7 @@ from functools import partial
 from .mutant import Mutant
 
 turn = partial(Mutant, "turns/_turn.py")
-lines = partial(Mutant, "turns/_lines.py")
+queues = partial(Mutant, "turns/_queues.py")
 cancelling = partial(Mutant, "turns/_cancelling.py")
 body = partial(Mutant, "turns/_body.py")
 report = partial(Mutant, "turns/_report.py")
@@ -25,7 +25,7 @@ MUTANTS = [
         "        if self._report is not None:\n            raise",
         "        if False:\n            raise",
     ),
-    turn("a turn inside a turn waits for itself", "slot = self._lines.join(self._key, body, around)", "slot = None"),
+    turn("a turn inside a turn waits for itself", "slot = self._queues.join(self._key, body, around)", "slot = None"),
     turn("a task started inside a turn waits for it", "            enter_inside(Inside(self))\n", ""),
     turn(
         "a reader is always inside",
@@ -43,7 +43,7 @@ MUTANTS = [
     turn("a refused turn goes on", "                raise report.refusal(refused)\n", "                pass\n"),
     turn(
         "a turn that is cancelled while it waits stays in the queue",
-        "            self._lines.leave(slot, body)\n            if body.leave(error):",
+        "            self._queues.leave(slot, body)\n            if body.leave(error):",
         "            if body.leave(error):",
     ),
     turn(
@@ -69,7 +69,7 @@ MUTANTS = [
     ),
     turn(
         "a wait that was given up is still a wait",
-        "                self._lines.stop_waiting(slot, around)\n",
+        "                self._queues.stop_waiting(slot, around)\n",
         "                pass\n",
     ),
     turn(
@@ -78,7 +78,7 @@ MUTANTS = [
         "                    await",
     ),
     turn("a lease that is asked to end ends nothing", "on_asked_to_end=slot.end", "on_asked_to_end=print"),
-    turn("a lease that has ended frees no slot", "partial(self._lines.free, slot)", "print"),
+    turn("a lease that has ended frees no slot", "partial(self._queues.free, slot)", "print"),
     turn("reject waits for a lease", 'patiently=self._options.when_busy != "reject"', "patiently=True"),
     turn("a refused turn leaves its note", "        await slot.lease.end()  # so", "        pass  # so"),
     turn("a turn is left twice", "        self._body = self._slot = None\n        is_ours", "        is_ours"),
@@ -115,75 +115,75 @@ MUTANTS = [
     ),
     turn("release tells no end", "            run_in(body.loop, report.ended, body.ended)\n", "            pass\n"),
     turn("release leaves the cancelling entered", "        run_in(body.loop, body.leave, None)\n", ""),
-    turn("a dropped turn keeps its slot for ever", "        self._lines.drop(slot, body)\n", ""),
+    turn("a dropped turn keeps its slot for ever", "        self._queues.drop(slot, body)\n", ""),
     turn(
         "no check before a retry",
         "                check_before_retries(slot.lease)\n",
         "                pass\n",
     ),
-    lines("a slot ends every body", "for body in self.bodies[:1]:", "for body in self.bodies:"),
-    lines(
+    queues("a slot ends every body", "for body in self.bodies[:1]:", "for body in self.bodies:"),
+    queues(
         "a loop that is gone is waited for", "return all(is_closed(body.loop) for body in self.bodies)", "return False"
     ),
-    lines(
+    queues(
         "a lease's loop that is gone is waited for",
         "return self.lease is not None and is_closed(self.lease.loop)",
         "return False",
     ),
-    lines("a task started inside is not inside", "return holder in around or any(", "return any("),
-    lines(
+    queues("a task started inside is not inside", "return holder in around or any(", "return any("),
+    queues(
         "a task that is waited for is not inside",
         "return holder in around or any(body.task() is task for body in holder.bodies)",
         "return holder in around",
     ),
-    lines(
+    queues(
         "a slot that is being given back is shared",
         "    if not holder.bodies:  # it is being given back\n        return False\n",
         "",
         equivalent="only a race of two threads notices",
     ),
-    lines("longest is one more", "if len(line.waiters) >= longest:", "if len(line.waiters) > longest:"),
-    lines("being busy and being too many is one", 'refused="longest" if longest else "busy"', 'refused="busy"'),
-    lines("no circle is seen", "            if _is_circle(line, inherited):\n", "            if False:\n"),
-    lines("only circles of two are seen", "            left += holder.waits_for\n", ""),
-    lines(
+    queues("longest is one more", "if len(queue.waiters) >= longest:", "if len(queue.waiters) > longest:"),
+    queues("being busy and being too many is one", 'refused="longest" if longest else "busy"', 'refused="busy"'),
+    queues("no circle is seen", "            if _is_circle(queue, inherited):\n", "            if False:\n"),
+    queues("only circles of two are seen", "            left += holder.waits_for\n", ""),
+    queues(
         "no turn is known to wait for another",
-        "                outer.waits_for.append(line)\n",
+        "                outer.waits_for.append(queue)\n",
         "                pass\n",
     ),
-    lines("the running turn is not superseded", "ended += [line.holder, *line.waiters]", "ended += line.waiters"),
-    lines("waiting turns are not superseded", "ended += [line.holder, *line.waiters]", "ended += [line.holder]"),
-    lines("a superseded turn stays in the queue", "            line.waiters.clear()\n", ""),
-    lines("nothing is superseded", '            other.end("newer")\n', "            pass\n"),
-    lines("a stop hits a turn that waits", "(slot.is_running if token is None else", "(True if token is None else"),
-    lines(
+    queues("the running turn is not superseded", "ended += [queue.holder, *queue.waiters]", "ended += queue.waiters"),
+    queues("waiting turns are not superseded", "ended += [queue.holder, *queue.waiters]", "ended += [queue.holder]"),
+    queues("a superseded turn stays in the queue", "            queue.waiters.clear()\n", ""),
+    queues("nothing is superseded", '            other.end("newer")\n', "            pass\n"),
+    queues("a stop hits a turn that waits", "(slot.is_running if token is None else", "(True if token is None else"),
+    queues(
         "a stop hits whichever turn", "(slot.is_running if token is None else slot.token == token)", "slot.is_running"
     ),
-    lines("a stop never ends waiting turns", "or (waiting and not slot.is_running)", "or False"),
-    lines("a stop always ends waiting turns", "or (waiting and not slot.is_running)", "or not slot.is_running"),
-    lines("a stop tells nothing", '            slot.end("stopped")\n', "            pass\n"),
-    lines(
+    queues("a stop never ends waiting turns", "or (waiting and not slot.is_running)", "or False"),
+    queues("a stop always ends waiting turns", "or (waiting and not slot.is_running)", "or not slot.is_running"),
+    queues("a stop tells nothing", '            slot.end("stopped")\n', "            pass\n"),
+    queues(
         "a loop that is gone holds up everybody",
-        "            self._hand_on(line, line.holder)\n            line = self._lines",
-        "            line = self._lines",
+        "            self._hand_on(queue, queue.holder)\n            queue = self._queues",
+        "            queue = self._queues",
     ),
-    lines(
+    queues(
         "of a dropped turn the one around it is given away",
         "        if slot.bodies:\n            return False\n        if slot.lease",
         "        if slot.lease",
     ),
-    lines(
+    queues(
         "the next turn begins before the lease is given back",
         "            slot.lease.stop()\n        else:\n            self._free(slot)",
         "            slot.lease.stop()\n        self._free(slot)",
     ),
-    lines(
+    queues(
         "what was dropped is swept up by a thread that waits for the lock",
         "_lock.acquire(blocking=False)",
         "_lock.acquire()",
     ),
-    lines("what was dropped meanwhile is left", "        if _dropped:\n            _sweep()\n", ""),
-    lines("a message overtakes", "return token in tokens[:-1]", "return False"),
+    queues("what was dropped meanwhile is left", "        if _dropped:\n            _sweep()\n", ""),
+    queues("a message overtakes", "return token in tokens[:-1]", "return False"),
     cancelling("a cancellation of ours stays counted", "            task.uncancel()\n", "            pass\n"),
     cancelling(
         "another's cancellation is taken for ours",
@@ -194,11 +194,6 @@ MUTANTS = [
         "any error is taken for our cancellation",
         "        if not isinstance(error, asyncio.CancelledError):\n            return False\n",
         "",
-    ),
-    cancelling(
-        "a scope of ours takes what is left without an error",
-        "return bool(self._scope.__exit__(*details)) and error is not None",
-        "return bool(self._scope.__exit__(*details))",
     ),
     body(
         "the last reason counts",
@@ -407,12 +402,6 @@ MUTANTS = [
     ),
     rows("no row is ever deleted", "return self.holder is None and not self.is_requested(now)", "return False"),
     sql(
-        "leases are not looked up by token",
-        'where name {{names}} and holder {{tokens}}"  # noqa',
-        'where name {{names}}"  # noqa',
-        equivalent="`Row.look` compares the token once more, and the answer is by token",
-    ),
-    sql(
         "another's lease is renewed",
         '{clock} + :timeout where name {names} and holder {tokens}"',
         '{clock} + :timeout where name {names}"',
@@ -481,9 +470,10 @@ MUTANTS = [
     stream("abort is not called", "            self._abort()\n", "            pass\n"),
     stream("a reader between two events is not inside", "                self._reader.is_open = True\n", ""),
     stream(
-        "a reader is inside for ever",
+        "a reader keeps the slot of a stream that is over",
         "            self._reader.slot = self._reader.turn = None  # it stays in the reader's context\n",
         "",
+        equivalent="only memory: a slot that was left shares nothing",
     ),
     stream("the generator is not closed", "                    await events.aclose()\n", "                    pass\n"),
     worker(
@@ -534,7 +524,7 @@ MUTANTS = [
     ),
     queue(
         "a message from inside waits for itself",
-        "        if self._lines.is_inside(key, current_task(), slots_around()):",
+        "        if self._queues.is_inside(key, current_task(), slots_around()):",
         "        if False:",
     ),
     queue("a stop reaches this process only", "        if runs_here or self._shared is None:", "        if True:"),

@@ -6,13 +6,14 @@ Where they are: the environment variable STORE_URL, so that another process find
 import asyncio
 import json
 import os
+import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from stale_retry import StaleSessionError, retry_if_conflict, retry_on_stale_session
+from stale_retry import StaleSessionError
 
 
 @dataclass
@@ -242,6 +243,46 @@ async def http():
         yield {**COMMON, **functions, "delete": delete}
 
 
+def files():
+    """One file an event, named by its version; a hard link is made or refused in one step, for every process."""
+    folder = Path(os.environ["STORE_URL"])
+
+    async def create():
+        session_id = uuid4().hex
+        (folder / session_id).mkdir()
+        return session_id
+
+    async def load(session_id):
+        return await refresh(Session(session_id))
+
+    async def refresh(session):
+        await asyncio.sleep(0)
+        names = sorted(int(file.name) for file in (folder / session.id).glob("[0-9]*"))
+        found = [json.loads((folder / session.id / str(name)).read_text()) for name in names]
+        return Session(session.id, len(found), found) if (folder / session.id).exists() else None
+
+    async def append(session, event):
+        await asyncio.sleep(0)
+        new = folder / f"new {uuid4().hex}"
+        new.write_text(json.dumps(event))
+        try:
+            (folder / session.id / str(session.version + 1)).hardlink_to(new)
+        except (FileExistsError, FileNotFoundError) as error:
+            raise StaleSessionError(f"{session.id} is not at version {session.version}") from error
+        finally:
+            new.unlink()
+        await asyncio.sleep(0)
+
+    async def events(session_id):
+        return (await load(session_id)).events
+
+    async def delete(session_id):
+        shutil.rmtree(folder / session_id)
+
+    functions = {"create": create, "load": load, "append": append, "refresh": refresh, "events": events}
+    return {**COMMON, **functions, "delete": delete}
+
+
 LOCK = asyncio.Lock()
 
 
@@ -280,11 +321,3 @@ def json_file():
 
     functions = {"create": create, "load": load, "append": append, "refresh": refresh, "events": events}
     return {**COMMON, **functions, "delete": delete}
-
-
-def decorated():
-    """As `json_file`, but the append is decorated."""
-    mapping = json_file()
-    options = {name: mapping.pop(name) for name in ("refresh", "find_stored")}
-    mapping["append"] = retry_on_stale_session(options["refresh"], on=retry_if_conflict())(mapping["append"])
-    return mapping

@@ -144,12 +144,12 @@ def test_a_lock_inside_one_process_is_found_out(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.servers
 def test_a_right_store_passes_with_several_processes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("STORE_URL", str(tmp_path / "sessions.db"))
-    assert main(["check", "real_stores:sqlite", "--processes", "2"]) == 0
+    monkeypatch.setenv("STORE_URL", str(tmp_path))
+    assert main(["check", "real_stores:files", "--processes", "2"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "32 of 32 appends by 2 processes with 4 writers each stored once" in printed
+    assert "32 of 32 appends by 2 processes with 4 writers each stored once 16 passed, 0 failed" in printed
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_events_that_are_the_same_in_two_processes_are_no_verdict(tmp_path, monkeypatch, described, capsys):
@@ -168,3 +168,45 @@ def test_events_that_are_the_same_in_two_processes_are_no_verdict(tmp_path, monk
     )
     assert main(["check", "described:name", "--processes", "2"]) == 0
     assert "make it from n, or from a UUID" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            """if True:
+            import threading
+            from wrong_stores import MemoryStore, Row
+
+            class Odd(MemoryStore):
+                async def create(self):
+                    lock = threading.Lock()
+                    self.rows[lock] = Row()
+                    return lock
+
+            def name():
+                return Odd().mapping()
+            """,
+            "cannot be pickled for another process",
+        ),
+        (
+            """if True:
+            import os, sys
+            from wrong_stores import MemoryStore
+
+            if "_processes" in sys.argv[0]:
+                os._exit(3)
+
+            def name():
+                return MemoryStore().mapping()
+            """,
+            "another process ended before it had appended",
+        ),
+    ],
+    ids=["an id that is no value", "a process that dies"],
+)
+def test_why_several_processes_cannot_be_tried_is_told(source, says, described, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(HERE)
+    described(source)
+    assert main(["check", "described:name", "--processes", "2"]) == 0
+    assert says in " ".join(capsys.readouterr().out.split())

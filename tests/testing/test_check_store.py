@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import re
 
@@ -36,7 +37,7 @@ CHECKS = (
 
 
 def checked(store, **changes):
-    return asyncio.run(check_store(**{**store.mapping(), "seconds": 5, **changes}))
+    return asyncio.run(check_store(**{**store.mapping(), "seconds": store.seconds, **changes}))
 
 
 def seen(report, check):
@@ -159,6 +160,27 @@ def test_a_store_that_answers_is_as_good_as_one_that_raises():
     assert checked(Answering()).failed[:2] == ("one winner", "first append")
 
 
+class Careful(MemoryStore):
+    """Rejects an append while another one is under way, to whichever session, as a database at SERIALIZABLE may do."""
+
+    busy = False
+
+    async def append(self, session, event):
+        if self.busy:
+            raise StaleSessionError("could not serialize access")
+        self.busy = True
+        try:
+            await super().append(session, event)
+        finally:
+            self.busy = False
+
+
+def test_a_database_that_is_too_careful_is_right():
+    report = checked(Careful())
+    assert report, report
+    assert "one of the two was rejected" in seen(report, "other sessions")
+
+
 def test_parameters_may_have_any_names():
     store = RIGHT()
 
@@ -256,6 +278,54 @@ def test_a_function_that_raises_is_a_failure_that_names_it():
     assert seen(report, "stored") == "load raised OSError: no such host"
 
 
+@pytest.mark.parametrize(
+    ("function", "check"),
+    [("seen", "stored"), ("refresh", "refresh newest"), ("find_stored", "look-alikes"), ("delete", "gone")],
+)
+def test_each_function_that_raises_is_named_by_the_check_that_needs_it_first(function, check):
+    def broken(session, event=None):
+        raise KeyError("nothing")
+
+    report = checked(RIGHT(), **{function: broken})
+    assert report.failed[0] == check
+    assert seen(report, check) == f"{function} raised KeyError: 'nothing'"
+
+
+def test_a_store_that_breaks_under_way_is_a_failure():
+    class Full(MemoryStore):
+        appends = 0
+
+        async def append(self, session, event):
+            self.appends += 1
+            if self.appends > 10:
+                raise OSError("disk full")
+            await super().append(session, event)
+
+    report = checked(Full())
+    assert seen(report, "gone") == "append through a session just loaded raised OSError: disk full"
+
+
+def test_a_refresh_that_raises_for_a_deleted_session_tells_its_writer():
+    class Strict(MemoryStore):
+        async def refresh(self, session):
+            if (fresh := await super().refresh(session)) is None:
+                raise LookupError(session.id)
+            return fresh
+
+    report = checked(Strict())
+    assert report, report
+    assert "its refresh raises" in seen(report, "gone")
+
+
+def test_an_append_may_be_a_partial():
+    store = RIGHT()
+
+    async def add(store, session, event):
+        await store.append(session, event)
+
+    assert checked(store, append=functools.partial(add, store)), "a partial is an async function"
+
+
 def test_it_needs_asyncio():
     async def check():
         await check_store(**RIGHT().mapping())
@@ -278,6 +348,31 @@ def test_sessions_that_stay_are_counted():
     report = checked(store, delete=None)
     assert report.left_behind == len(store.rows) > 0
     assert f"{len(store.rows)} sessions left in the store" in str(report)
+
+
+def test_a_session_that_cannot_be_deleted_is_told():
+    store = RIGHT()
+    delete, deleted = store.delete, []
+
+    async def delete_once(session_id):
+        deleted.append(session_id)
+        if len(deleted) > 1:
+            raise OSError("read only")
+        await delete(session_id)
+
+    report = checked(store, delete=delete_once)
+    assert report
+    assert report.left_behind == len(store.rows) > 0
+
+
+def test_cleaning_up_takes_no_longer_than_that(monkeypatch):
+    monkeypatch.setattr("stale_retry.testing._check_store._EXTRA_SECONDS", 0.01)
+    store = RIGHT()
+
+    async def delete(session_id):
+        await asyncio.Event().wait()
+
+    assert checked(store, delete=delete, seconds=0.3).left_behind == len(store.rows) > 0
 
 
 # The report

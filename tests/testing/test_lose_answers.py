@@ -1,6 +1,7 @@
 """An append whose answers get lost: stored all the same, and told as a real client tells it."""
 
 import inspect
+import threading
 
 import pytest
 
@@ -46,6 +47,15 @@ async def test_a_client_that_sends_again_takes_its_own_success_for_a_conflict():
     told = await outcomes(lose_answers(store.append, every=2, resend=True), store, 4)
     assert told == [None, StaleSessionError, None, StaleSessionError]
     assert [event.id for event in store.events()] == [0, 1, 2, 3]
+
+
+async def test_a_session_that_holds_a_lock_is_sent_again_too():
+    store = VersionedStore()
+    session = store.open()
+    session.lock = threading.Lock()
+    with pytest.raises(StaleSessionError):
+        await lose_answers(store.append, every=1, resend=True)(session, "event")
+    assert store.events() == ["event"]
 
 
 async def test_a_result_is_returned():

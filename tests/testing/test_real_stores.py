@@ -38,22 +38,30 @@ def is_right(report):
     return True
 
 
+def test_files(tmp_path, url):
+    url(tmp_path)
+    assert is_right(checked(real_stores.files))
+
+
 @pytest.mark.servers
 def test_sqlite(tmp_path, url):
+    pytest.importorskip("aiosqlite")
     url(tmp_path / "sessions.db")
     assert is_right(checked(real_stores.sqlite))
 
 
 @pytest.mark.servers
-def test_sqlalchemy_on_postgresql(new_postgresql_database, url):
-    url(new_postgresql_database())
+def test_sqlalchemy_on_postgresql(request, url):
+    pytest.importorskip("sqlalchemy")
+    url(request.getfixturevalue("new_postgresql_database")())
     report = checked(real_stores.sqlalchemy)
     assert is_right(report)
     assert report.seconds < 10
 
 
-def test_asyncpg_as_on_the_page(new_postgresql_database, url):
-    url(new_postgresql_database().replace("+asyncpg", ""), "DATABASE_URL")
+def test_asyncpg_as_on_the_page(request, url):
+    pytest.importorskip("asyncpg")
+    url(request.getfixturevalue("new_postgresql_database")().replace("+asyncpg", ""), "DATABASE_URL")
     module = types.ModuleType("chat_store")
     exec("\n".join(re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)[:2]), vars(module))
     report = checked(module.described)

@@ -31,6 +31,7 @@ class MemoryStore:
 
     fails = ()
     cannot_run = ("several processes",)
+    seconds = 5
 
     def __init__(self):
         self.rows = {}
@@ -411,6 +412,274 @@ class Resurrects(MemoryStore):
     async def refresh(self, session):
         self.rows.setdefault(session.id, Row())
         return await super().refresh(session)
+
+
+class RemembersOldSessions(MemoryStore):
+    """creates a session that holds events already"""
+
+    fails = ("stored",)
+    cannot_run = "all others"
+
+    async def create(self):
+        session_id = await super().create()
+        self.write(Session(session_id), self.event("old"))
+        return session_id
+
+
+class RejectsEverything(MemoryStore):
+    """rejects an append through a session just loaded"""
+
+    fails = ("stored",)
+    cannot_run = "all others"
+
+    def compare(self, session):
+        raise StaleSessionError("stale")
+
+
+class GivesOneIdToAll(MemoryStore):
+    """gives all events one id"""
+
+    fails = ("stored",)
+    cannot_run = "all others"
+
+    def event(self, n):
+        return Event("ok", 0)
+
+
+class ShowsNothing(MemoryStore):
+    """loads a session without its events"""
+
+    fails = ("stored",)
+    cannot_run = "all others"
+
+    def take(self, session):
+        session.version = self.rows[session.id].version
+
+
+class RejectsTheRefreshed(MemoryStore):
+    """rejects an append through a session that was refreshed"""
+
+    fails = ("refresh newest",)
+    cannot_run = NEVER_REFRESHES
+
+    async def refresh(self, session):
+        fresh = await super().refresh(session)
+        return fresh and Session(session.id, fresh.version + 1, fresh.events)
+
+
+class MixesUpSessions(MemoryStore):
+    """writes to the session that was loaded last"""
+
+    fails = ("other sessions",)
+
+    async def load(self, session_id):
+        session = await super().load(session_id)
+        self.last = session_id
+        return session
+
+    def write(self, session, event):
+        row, last = self.rows[session.id], self.rows[self.last]
+        row.version += 1
+        last.events.append(event)
+
+
+class StoresTwiceWhenCancelled(MemoryStore):
+    """writes the event again when an append is cancelled"""
+
+    fails = ("cancelled append",)
+
+    async def append(self, session, event):
+        await self.answer()
+        self.compare(session)
+        self.write(session, event)
+        try:
+            await self.answer()
+        except asyncio.CancelledError:
+            self.write(session, event)
+            raise
+
+
+class BreaksWhenCancelled(MemoryStore):
+    """raises another error after an append was cancelled"""
+
+    fails = ("cancelled append",)
+    broken = False
+
+    async def append(self, session, event):
+        if self.broken:
+            self.broken = False
+            raise RuntimeError("another operation is in progress")
+        try:
+            await super().append(session, event)
+        except asyncio.CancelledError:
+            self.broken = True
+            raise
+
+
+class RejectsAllWhenCancelled(MemoryStore):
+    """loads a version that does not exist when an append was cancelled"""
+
+    fails = ("cancelled append",)
+
+    def __init__(self):
+        super().__init__()
+        self.broken = set()
+
+    def take(self, session):
+        super().take(session)
+        session.version += session.id in self.broken
+
+    async def append(self, session, event):
+        await self.answer()
+        self.compare(session)
+        self.write(session, event)
+        try:
+            await self.answer()
+        except asyncio.CancelledError:
+            self.broken.add(session.id)
+            raise
+
+
+class HidesWhenCancelled(MemoryStore):
+    """does not show an event whose append was cancelled"""
+
+    fails = ("cancelled append",)
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = []
+
+    def take(self, session):
+        super().take(session)
+        session.events[:] = [event for event in session.events if event.id not in self.hidden]
+
+    async def append(self, session, event):
+        try:
+            await super().append(session, event)
+        except asyncio.CancelledError:
+            self.hidden.append(event.id)
+            raise
+
+
+class SwallowsCancellation(MemoryStore):
+    """tries again and again when an append is cancelled"""
+
+    fails = ("cancelled append",)
+
+    async def append(self, session, event):
+        try:
+            await super().append(session, event)
+        except asyncio.CancelledError:
+            await asyncio.sleep(2)
+
+
+class ForgetsWhenCancelled(MemoryStore):
+    """says that a session is gone when its refresh was cancelled"""
+
+    fails = ("cancelled refresh",)
+
+    def __init__(self):
+        super().__init__()
+        self.forgotten = []
+
+    async def refresh(self, session):
+        if session in self.forgotten:
+            return None
+        try:
+            return await super().refresh(session)
+        except asyncio.CancelledError:
+            self.forgotten.append(session)
+            raise
+
+
+class StaysStaleWhenCancelled(MemoryStore):
+    """does not move the version any more when a refresh was cancelled"""
+
+    fails = ("cancelled refresh",)
+
+    def __init__(self):
+        super().__init__()
+        self.stuck = []
+
+    async def refresh(self, session):
+        version = session.version
+        try:
+            fresh = await super().refresh(session)
+        except asyncio.CancelledError:
+            session.version = version
+            self.stuck.append(session)
+            raise
+        if session in self.stuck:
+            session.version = version
+        return fresh
+
+
+class LocksInTwoOrders(MemoryStore):
+    """takes two locks in one order to append, and in the other to refresh"""
+
+    fails = ("no hidden events",)
+    cannot_run = ("contended writers", "lost answer", *MemoryStore.cannot_run)
+    seconds = 1.5
+
+    def __init__(self):
+        super().__init__()
+        self.locks = {}
+
+    async def append(self, session, event):
+        a, b = self.locks.setdefault(session.id, (asyncio.Lock(), asyncio.Lock()))
+        async with a:
+            await self.answer()
+            async with b:
+                await super().append(session, event)
+
+    async def refresh(self, session):
+        a, b = self.locks.setdefault(session.id, (asyncio.Lock(), asyncio.Lock()))
+        async with b:
+            await self.answer()
+            async with a:
+                return await super().refresh(session)
+
+
+class LosesTheSession(MemoryStore):
+    """does not find a session while an append to it is under way"""
+
+    fails = ("no hidden events",)
+
+    def __init__(self):
+        super().__init__()
+        self.busy = []
+
+    async def append(self, session, event):
+        self.busy.append(session.id)
+        try:
+            await super().append(session, event)
+        finally:
+            self.busy.remove(session.id)
+
+    async def refresh(self, session):
+        if session.id in self.busy and session.version == self.rows[session.id].version:
+            return None
+        return await super().refresh(session)
+
+
+class RaisesWhenBusy(MemoryStore):
+    """raises a timeout while another append to the session is under way"""
+
+    fails = ("contended writers",)
+    cannot_run = ("lost answer", *MemoryStore.cannot_run)
+
+    def __init__(self):
+        super().__init__()
+        self.busy = []
+
+    async def append(self, session, event):
+        if session.id in self.busy:
+            raise TimeoutError("busy")
+        self.busy.append(session.id)
+        try:
+            await super().append(session, event)
+        finally:
+            self.busy.remove(session.id)
 
 
 # For the command line

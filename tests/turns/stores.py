@@ -8,11 +8,12 @@ from stale_retry.turns import LeaseAnswer, LeaseNews
 
 
 class Leases:
-    """Enough of the protocol for turns that queue; leases that interrupt or stop are `sql_lease`'s and `redis_lease`'s.
+    """Enough of the protocol for turns that queue, interrupt and stop; the one that is next is not noted.
 
     Attributes:
         held: (token, when it runs out) of each name.
         asked: the token that asked for a name last, and was not given it.
+        newest: (when it arrived, token) of the last one that interrupts, of each name.
         stops: why the token that holds a name is asked to end.
         calls: the names of the methods that were called.
         is_down: whether each call raises.
@@ -23,6 +24,7 @@ class Leases:
         self.timeout, self.poll = timeout, poll
         self.held = {}
         self.asked = {}
+        self.newest = {}
         self.stops = {}
         self.calls = []
         self.is_down = False
@@ -42,6 +44,10 @@ class Leases:
     async def acquire(self, name, token, *, arrived=None, interrupts=False):
         await self._called("acquire")
         arrived = anyio.current_time() if arrived is None else arrived
+        if interrupts:
+            self.newest[name] = max(self.newest.get(name, (0.0, "")), (arrived, token))
+            if self.newest[name][1] != token:
+                return LeaseAnswer(False, arrived, is_superseded=True)
         holder, expires = self.held.get(name, (token, 0.0))
         if holder != token and expires > anyio.current_time():
             self.asked[name] = token

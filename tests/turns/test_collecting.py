@@ -1,6 +1,7 @@
 """Messages that come while a turn runs are answered together by the next one."""
 
 import asyncio
+import contextvars
 
 import anyio
 import pytest
@@ -314,6 +315,20 @@ def test_a_message_from_inside_a_turn_is_answered_inside_it(virtually):
         assert model.calls == [["inner"]]
 
     virtually(main)
+
+
+def test_a_message_from_inside_a_turn_does_not_join_those_that_wait_for_that_turn(on_asyncio):
+    async def main():
+        turns, model = queue(), Model()
+        async with turns("session"):
+            outside = contextvars.Context().run(
+                asyncio.ensure_future, turns.collect("session", "outside", model.respond)
+            )
+            await asyncio.sleep(1)
+            assert await turns.collect("session", "inner", model.respond) == "answer to inner"
+        assert await outside == "answer to outside"
+
+    on_asyncio(main)
 
 
 def test_a_cancelled_caller_waits_for_the_end_of_a_run_that_is_only_its_own(on_asyncio):

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from core.virtual import VirtualLoop
 
-from stale_retry.turns import TurnQueue, _lines, _turn
+from stale_retry.turns import TurnQueue, _queues, _turn
 
 from .crowd import Crowd
 from .stores import Leases
@@ -36,7 +36,7 @@ def test_a_turn_that_is_dropped_is_freed_and_warned_about(on_asyncio, when_busy)
     on_asyncio(main)
 
 
-def test_who_waits_goes_on_when_the_turn_before_is_dropped(virtually):
+def test_a_waiter_goes_on_when_the_turn_before_is_dropped(virtually):
     async def main():
         crowd = Crowd(queue())
         turn = crowd.turns("session")
@@ -72,7 +72,7 @@ async def answers(turns):
 
 
 @pytest.mark.parametrize("when_busy", ["enqueue", "interrupt"])
-def test_a_generator_that_is_closed_in_another_task_gives_its_place_back(on_asyncio, when_busy):
+def test_a_generator_that_is_closed_in_another_task_gives_its_slot_back(on_asyncio, when_busy):
     async def main():
         turns = queue(when_busy)
         reading = answers(turns)
@@ -84,7 +84,7 @@ def test_a_generator_that_is_closed_in_another_task_gives_its_place_back(on_asyn
     on_asyncio(main)
 
 
-def test_a_generator_that_is_dropped_gives_its_place_back(on_asyncio):
+def test_a_generator_that_is_dropped_gives_its_slot_back(on_asyncio):
     async def main():
         turns = queue()
         reading = answers(turns)
@@ -97,7 +97,7 @@ def test_a_generator_that_is_dropped_gives_its_place_back(on_asyncio):
     on_asyncio(main)
 
 
-def test_a_coroutine_that_is_closed_gives_its_place_back():
+def test_a_coroutine_that_is_closed_gives_its_slot_back():
     turns = queue()
 
     async def turn():
@@ -160,7 +160,7 @@ def test_a_lease_of_an_event_loop_that_is_gone_holds_up_nobody():
         asyncio.run(asyncio.wait_for(Crowd(turns).turn("next", 0.01), 10))
 
 
-def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():
+def test_a_waiter_in_an_event_loop_that_is_gone_is_passed_over():
     turns = queue(longest=2)
     crowd = Crowd(turns)
     loop = VirtualLoop()
@@ -183,14 +183,14 @@ def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():
     waiting._log_destroy_pending = False
 
 
-def test_dropped_while_another_thread_changes_the_line_it_is_freed_by_that_one():
+def test_dropped_while_another_thread_changes_the_queue_it_is_freed_by_that_thread():
     turns = queue()
     turn = turns("session")
     asyncio.run(turn.__aenter__())
     holding, release = threading.Event(), threading.Event()
 
     def hold():
-        with _lines._changing:
+        with _queues._changing:
             holding.set()
             release.wait(10)
 

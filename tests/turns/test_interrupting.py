@@ -17,7 +17,7 @@ def queue(**options):
     return TurnQueue("interrupt", observers=(), **options)
 
 
-def test_the_newest_turn_ends_the_running_one_and_takes_its_place(virtually):
+def test_the_newest_turn_ends_the_running_one_and_takes_its_slot(virtually):
     async def main():
         crowd = Crowd(queue())
         async with anyio.create_task_group() as tasks:
@@ -53,7 +53,7 @@ def test_it_begins_only_when_the_interrupted_one_has_let_go(virtually):
     virtually(main)
 
 
-def test_who_waits_for_it_gives_up_for_one_that_is_newer_still(virtually):
+def test_a_waiter_gives_way_to_a_turn_that_is_newer_still(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -94,7 +94,7 @@ async def trio_goes_on():
 
 
 @pytest.mark.parametrize("goes_on", [asyncio_goes_on, trio_goes_on])
-def test_who_does_not_let_go_is_waited_for_until_the_deadline(goes_on, on_asyncio, on_trio):
+def test_a_turn_that_does_not_end_is_waited_for_until_the_deadline(goes_on, on_asyncio, on_trio):
     async def main():
         turns = queue(deadline=3)
 
@@ -154,7 +154,7 @@ def test_an_error_of_the_interrupted_block_is_the_callers(virtually):
     virtually(main)
 
 
-def test_who_is_cancelled_and_interrupted_at_once_is_cancelled(virtually):
+def test_a_turn_that_is_cancelled_and_interrupted_at_once_is_cancelled(virtually):
     async def main():
         turns = queue()
         with anyio.CancelScope() as scope:

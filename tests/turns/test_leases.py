@@ -89,7 +89,7 @@ def test_a_turn_of_minutes_keeps_its_lease(virtually):
     virtually(main)
 
 
-def test_the_lease_of_who_was_killed_is_free_after_its_timeout(virtually):
+def test_the_lease_of_a_killed_process_is_free_after_its_timeout(virtually):
     async def main():
         (one,), leases = processes(1)
         leases.take_away()  # and nobody renews it
@@ -193,7 +193,7 @@ def test_a_store_that_cannot_be_reached_refuses_the_turn_with_its_own_error(virt
     virtually(main)
 
 
-def test_who_waits_already_goes_on_asking_while_the_store_restarts(virtually):
+def test_a_waiter_goes_on_asking_while_the_store_restarts(virtually):
     async def main():
         (one,), leases = processes(1)
         leases.take_away()
@@ -263,6 +263,36 @@ def test_interrupt_ends_a_turn_of_another_process_within_two_seconds(virtually):
     virtually(main)
 
 
+def test_a_turn_that_waits_is_interrupted_by_a_newer_one_of_another_process(virtually):
+    async def main():
+        (runs, waits, newest), leases = processes(3, when_busy="interrupt")
+        events, outcomes = [], []
+        waits = TurnQueue("interrupt", shared=copy.copy(leases), observers=events.append)
+
+        async def slow_to_end():
+            with pytest.raises(TurnInterruptedError):
+                async with runs("session"):
+                    try:
+                        await anyio.sleep(100)
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            await anyio.sleep(10)
+
+        async def waiting():
+            with pytest.raises(TurnInterruptedError) as error:
+                async with waits("session"):
+                    raise AssertionError("entered")
+            outcomes.append((error.value.reason, error.value.started))
+
+        async with anyio.create_task_group() as tasks:
+            await in_order(tasks, (slow_to_end,), (waiting,), (Crowd(newest).turn, "newest"), apart=1)
+            await anyio.sleep(3)
+            assert outcomes == [("newer", False)]
+        assert [(event.kind, event.reason) for event in events] == [("waiting", None), ("interrupted", "newer")]
+
+    virtually(main)
+
+
 def test_interrupt_ends_one_of_this_process_that_has_the_lease(virtually):
     async def main():
         (one,), leases = processes(1, when_busy="interrupt")
@@ -304,6 +334,18 @@ def test_cancelled_while_it_asks_or_has_the_lease_it_leaves_none_behind(virtuall
         await anyio.sleep(0.1)
         assert leases.held == {}
         assert len(one) == 0
+
+    virtually(main)
+
+
+def test_a_cancelled_turn_ends_when_its_lease_is_given_back(virtually):
+    async def main():
+        (one,), leases = processes(1)
+        with anyio.move_on_after(1):
+            async with one("session"):
+                await anyio.sleep(100)
+        assert leases.calls[-1] == "release"
+        assert leases.held == {}
 
     virtually(main)
 
@@ -400,7 +442,7 @@ def test_a_task_started_inside_that_comes_while_the_lease_is_given_back_asks_for
     on_asyncio(main)
 
 
-def test_who_waits_for_another_process_is_reported_as_waiting(virtually):
+def test_a_turn_that_waits_for_another_process_is_reported_as_waiting(virtually):
     async def main():
         events = []
         leases = Leases()

@@ -1,4 +1,4 @@
-"""A turn whose lease is lost: nothing runs beside it in its process, and it stores nothing more."""
+"""A turn whose lease is lost: no turn runs at the same time in its process, and it stores nothing more."""
 
 import asyncio
 import logging

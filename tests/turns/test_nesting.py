@@ -16,7 +16,7 @@ def queue(*args, **options):
 
 
 @pytest.mark.parametrize("when_busy", ["enqueue", "reject", "interrupt"])
-def test_a_turn_inside_a_turn_shares_its_place(virtually, when_busy):
+def test_a_turn_inside_a_turn_shares_its_slot(virtually, when_busy):
     async def main():
         crowd = Crowd(queue(when_busy, deadline=5))
         async with crowd.turns("session"), crowd.turns("session"):
@@ -45,7 +45,7 @@ def test_so_does_one_in_a_task_started_inside(virtually):
     virtually(main)
 
 
-def test_inside_a_turn_one_of_another_key_has_a_place_of_its_own(virtually):
+def test_inside_a_turn_one_of_another_key_has_a_slot_of_its_own(virtually):
     async def main():
         turns = queue()
         async with turns("a"), turns("b"):
@@ -64,7 +64,7 @@ def test_two_queues_know_nothing_of_each_other(virtually):
     virtually(main)
 
 
-def test_the_place_is_kept_until_the_last_one_inside_has_left(on_asyncio):
+def test_the_slot_is_kept_until_the_last_one_inside_has_left(on_asyncio):
     async def main():
         crowd = Crowd(queue())
         inside = asyncio.Event()
@@ -103,7 +103,7 @@ def test_a_task_started_inside_that_comes_after_the_turn_waits_like_everybody(on
     on_asyncio(main)
 
 
-def test_one_that_is_left_early_leaves_the_outer_one_its_place(virtually):
+def test_one_that_is_left_early_leaves_the_outer_one_its_slot(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -158,7 +158,7 @@ def test_a_task_started_after_an_inner_turn_has_ended_is_inside_the_outer_one(on
     on_asyncio(main)
 
 
-def test_who_adopts_a_turn_that_runs_in_another_task_does_not_wait_for_it(on_asyncio):
+def test_a_task_that_adopts_a_turn_of_another_task_does_not_wait_for_it(on_asyncio):
     async def main():
         turns = queue("reject")
         turn = turns("session")

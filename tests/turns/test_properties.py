@@ -112,7 +112,7 @@ def check_everybody(played, visits, refusals):
 
 @examples(300)
 @given(VISITS)
-def test_everybody_who_was_not_cancelled_gets_his_turn_in_the_order_of_arrival(visits):
+def test_every_turn_that_was_not_cancelled_runs_in_the_order_of_arrival(visits):
     played = Played(TurnQueue(longest=None, deadline=None, observers=()), visits)
     check_everybody(played, visits, refusals=())
     began = played.crowd.began
@@ -121,7 +121,7 @@ def test_everybody_who_was_not_cancelled_gets_his_turn_in_the_order_of_arrival(v
 
 @examples(300)
 @given(VISITS, st.sampled_from(["enqueue", "reject", "interrupt"]), st.integers(1, 3), st.integers(1, 5))
-def test_who_does_not_get_his_turn_was_cancelled_or_told_why(visits, when_busy, longest, deadline):
+def test_a_turn_that_does_not_run_was_cancelled_or_told_why(visits, when_busy, longest, deadline):
     events = []
     turns = TurnQueue(when_busy, longest=longest, deadline=deadline, observers=events.append)
     played = Played(turns, visits)

@@ -160,7 +160,7 @@ def test_a_turn_that_lasts_longer_than_the_timeout_keeps_its_lease(server, reque
     asyncio.run(main())
 
 
-def test_who_was_suspended_for_longer_than_the_timeout_loses_his_turn_and_is_told(server, request):
+def test_a_process_that_was_suspended_for_longer_than_the_timeout_is_told_that_its_turn_is_lost(server, request):
     process = Process(server, key_of(request), seconds=3)
     process.hears("began")
     process.process.send_signal(signal.SIGSTOP)

@@ -405,6 +405,34 @@ def test_a_run_that_heeds_its_abort_is_not_cancelled_and_its_last_events_are_rea
     on_asyncio(main)
 
 
+def test_a_run_that_heeds_its_abort_ends_without_its_stuck_reader(on_asyncio):
+    async def main():
+        turns, stop, log = queue("interrupt"), asyncio.Event(), []
+
+        async def polite():
+            yield "began"
+            await stop.wait()
+            yield "ending"
+            log.append("ended")
+
+        async def stuck():
+            read = []
+            with pytest.raises(TurnInterruptedError):
+                async for event in turns.stream("session", polite(), abort=stop.set):
+                    read.append(event)
+                    await asyncio.sleep(50)
+            return read
+
+        task = elsewhere(stuck())
+        await asyncio.sleep(1)
+        async with turns("session") as turn:
+            assert turn.waited < 1
+            assert log == ["ended"]
+        assert await task == ["began", "ending"]
+
+    on_asyncio(main)
+
+
 async def directly(turn):
     await turn()
 

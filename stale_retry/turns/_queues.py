@@ -20,7 +20,7 @@ from .errors import BusyReason
 _lock = threading.Lock()
 """One for all queues, because turns of several queues may wait for each other in a circle."""
 
-_dropped: deque[tuple[Lines, Slot, Body]] = deque()
+_dropped: deque[tuple[TurnQueues, Slot, Body]] = deque()
 
 
 class _Changing:
@@ -45,11 +45,11 @@ class Slot:
         token: tells the turn apart from all others, in all processes.
         bodies: those inside it, the outermost first.
         began: when it was granted, by `time.monotonic`.
-        line: the queue that it waits in or waited in.
+        queue: the queue that it waits in or waited in.
         waits_for: the queues that code inside it waits in.
     """
 
-    __slots__ = ("began", "bodies", "first", "granted", "key", "lease", "line", "token", "waits_for")
+    __slots__ = ("began", "bodies", "first", "granted", "key", "lease", "queue", "token", "waits_for")
 
     def __init__(self, key: Hashable, token: str, body: Body) -> None:
         self.key = key
@@ -59,8 +59,8 @@ class Slot:
         self.granted: anyio.Event | None = None
         self.lease: HeldLease | None = None
         self.began = 0.0
-        self.line: _Line | None = None
-        self.waits_for: list[_Line] = []
+        self.queue: _KeyQueue | None = None
+        self.waits_for: list[_KeyQueue] = []
 
     def end(self, reason: EndedBy) -> None:
         """Make what runs in it end early. From any thread."""
@@ -69,9 +69,9 @@ class Slot:
 
     def wake(self) -> bool:
         """It is the holder now. False when its event loop is gone."""
-        if self.line is None or self.granted is None:
+        if self.queue is None or self.granted is None:
             return False
-        self.line.holder = self
+        self.queue.holder = self
         self.began = time.monotonic()
         return run_in(self.bodies[0].loop, self.granted.set)
 
@@ -87,7 +87,7 @@ class Slot:
         return self.lease is not None and is_closed(self.lease.loop)
 
 
-class _Line(Queue[Slot]):
+class _KeyQueue(Queue[Slot]):
     """The queue of one key.
 
     Attributes:
@@ -108,81 +108,81 @@ class Arrival(NamedTuple):
 _GRANTED = Arrival()
 
 
-class Lines:
+class TurnQueues:
     """Safe to use from any thread, and from a garbage collection."""
 
     def __init__(self) -> None:
-        self._lines: Queues[_Line] = Queues()
+        self._queues: Queues[_KeyQueue] = Queues()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._queues)
 
     def waiting(self, key: Hashable) -> int:
-        line = self._lines.get(key)
-        return 0 if line is None else len(line.waiters)
+        queue = self._queues.get(key)
+        return 0 if queue is None else len(queue.waiters)
 
     def is_followed(self, key: Hashable, token: str) -> bool:
         """Whether another turn arrived after the one that is `token`."""
-        line = self._lines.get(key)
-        if line is None:
+        queue = self._queues.get(key)
+        if queue is None:
             return False
-        tokens = [line.holder.token, *(slot.token for slot in line.waiters)]
+        tokens = [queue.holder.token, *(slot.token for slot in queue.waiters)]
         return token in tokens[:-1]
 
     def is_inside(self, key: Hashable, task: Any, around: Collection[Slot]) -> bool:
         """Whether a turn of the key that the task asked for would be inside the one that runs."""
-        line = self._lines.get(key)
-        return line is not None and _is_inside(line.holder, task, around)
+        queue = self._queues.get(key)
+        return queue is not None and _is_inside(queue.holder, task, around)
 
     def running_for(self, key: Hashable) -> float | None:
         """Seconds since the holder in this process began; None when it has not, because another process's turn runs."""
-        line = self._lines.get(key)
-        return time.monotonic() - line.holder.began if line is not None and line.holder.is_running else None
+        queue = self._queues.get(key)
+        return time.monotonic() - queue.holder.began if queue is not None and queue.holder.is_running else None
 
     def join(self, key: Hashable, body: Body, inherited: Collection[Slot]) -> Slot | None:
         """The slot that the turn is inside of already, if it is inside one."""
-        if key not in self._lines:
+        if key not in self._queues:
             return None
         with _changing:
-            line = self._lines.get(key)
-            if line is None:
+            queue = self._queues.get(key)
+            if queue is None:
                 return None
-            if _is_inside(line.holder, body.task(), inherited):
-                line.holder.bodies.append(body)
-                return line.holder
+            if _is_inside(queue.holder, body.task(), inherited):
+                queue.holder.bodies.append(body)
+                return queue.holder
             return None
 
     def arrive(self, slot: Slot, longest: float, inherited: Collection[Slot]) -> Arrival:
         """Take the slot, or wait in the queue if fewer than `longest` wait."""
         with _changing:
-            line = self._line_before(slot)
-            if line is None:
+            queue = self._queue_before(slot)
+            if queue is None:
                 return _GRANTED
-            if len(line.waiters) >= longest:
+            if len(queue.waiters) >= longest:
                 return Arrival(refused="longest" if longest else "busy")
-            if _is_circle(line, inherited):
+            if _is_circle(queue, inherited):
                 return Arrival(refused="deadlock")
             for outer in inherited:
-                outer.waits_for.append(line)
-            return self._wait(line, slot)
+                outer.waits_for.append(queue)
+            return self._wait(queue, slot)
 
     def stop_waiting(self, slot: Slot, inherited: Collection[Slot]) -> None:
         """Forget for which turns it waits, once it is granted or has given up."""
         with _changing:
             for outer in inherited:
-                if slot.line in outer.waits_for:
-                    outer.waits_for.remove(slot.line)
+                if slot.queue in outer.waits_for:
+                    outer.waits_for.remove(slot.queue)
 
     def supersede(self, slot: Slot) -> Arrival:
         """Take the slot, or wait for it alone and end the turn that runs and those that wait."""
         ended: list[Slot] = []
         with _changing:
-            line = self._line_before(slot)
-            if line is None:
+            queue = self._queue_before(slot)
+            if queue is None:
                 return _GRANTED
-            ended += [line.holder, *line.waiters]
-            line.waiters.clear()
-            arrival = self._wait(line, slot)
+            ended += [queue.holder, *queue.waiters]
+            queue.waiters.clear()
+            arrival = self._wait(queue, slot)
         for other in ended:
             other.end("newer")
         return arrival
@@ -193,8 +193,8 @@ class Lines:
         A waiting turn that `token` names is ended too. Returns whether any was told, and whether one runs here.
         """
         with _changing:
-            line = self._lines.get(key)
-            slots = [] if line is None else [line.holder, *line.waiters]
+            queue = self._queues.get(key)
+            slots = [] if queue is None else [queue.holder, *queue.waiters]
         runs_here = any(slot.is_running for slot in slots)
         told = [
             slot
@@ -205,22 +205,22 @@ class Lines:
             slot.end("stopped")
         return bool(told), runs_here
 
-    def _line_before(self, slot: Slot) -> _Line | None:
+    def _queue_before(self, slot: Slot) -> _KeyQueue | None:
         """The queue that the slot has to join. None when it is the first, which it is from then on."""
-        line = self._lines.get(slot.key)
-        if line is not None and line.holder.is_forsaken:
+        queue = self._queues.get(slot.key)
+        if queue is not None and queue.holder.is_forsaken:
             warnings.warn("a turn was still running when its event loop was closed", ResourceWarning, stacklevel=4)
-            self._hand_on(line, line.holder)
-            line = self._lines.get(slot.key)
-        if line is None:
+            self._hand_on(queue, queue.holder)
+            queue = self._queues.get(slot.key)
+        if queue is None:
             slot.began = time.monotonic()
-            self._lines[slot.key] = _Line(slot)
-        return line
+            self._queues[slot.key] = _KeyQueue(slot)
+        return queue
 
-    def _wait(self, line: _Line, slot: Slot) -> Arrival:
+    def _wait(self, queue: _KeyQueue, slot: Slot) -> Arrival:
         slot.granted = anyio.Event()
-        slot.line = line
-        line.add(slot)
+        slot.queue = queue
+        queue.add(slot)
         return Arrival(granted=slot.granted)
 
     def leave(self, slot: Slot, body: Body) -> bool:
@@ -251,15 +251,15 @@ class Lines:
         return True
 
     def _free(self, slot: Slot) -> None:
-        line = self._lines.get(slot.key)
-        if line is not None:
-            self._hand_on(line, slot)
+        queue = self._queues.get(slot.key)
+        if queue is not None:
+            self._hand_on(queue, slot)
 
-    def _hand_on(self, line: _Line, slot: Slot) -> None:
-        if line.holder is slot:
-            self._lines.hand_over(slot.key, line)
+    def _hand_on(self, queue: _KeyQueue, slot: Slot) -> None:
+        if queue.holder is slot:
+            self._queues.hand_over(slot.key, queue)
         else:
-            line.remove(slot)
+            queue.remove(slot)
 
 
 def _is_inside(holder: Slot, task: Any, around: Collection[Slot]) -> bool:
@@ -273,18 +273,18 @@ def _sweep() -> None:
     while _dropped and _lock.acquire(blocking=False):
         try:
             while _dropped:
-                lines, slot, body = _dropped.popleft()
-                lines.leave_locked(slot, body)
+                queues, slot, body = _dropped.popleft()
+                queues.leave_locked(slot, body)
         finally:
             _lock.release()
 
 
-def _is_circle(line: _Line, inherited: Collection[Slot]) -> bool:
+def _is_circle(queue: _KeyQueue, inherited: Collection[Slot]) -> bool:
     """Whether the holder of the queue waits, itself or through others, for one of the slots."""
     if not inherited:
         return False
     seen: list[Any] = []
-    left = [line]
+    left = [queue]
     while left:
         holder = left.pop().holder
         if holder in inherited:
