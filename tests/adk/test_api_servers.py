@@ -20,7 +20,7 @@ register_session_services(deadline=30, turns=TurnQueue(shared=sql_lease("{leases
 """
 SESSION = "/apps/demo/users/user/sessions/session"
 SERVERS = Path(google.adk.cli.__file__).parent.glob("*server.py")
-TAKES_METADATA = any("custom_metadata" in file.read_text() for file in SERVERS)
+TAKES_METADATA = any("RunConfig(custom_metadata=req" in "".join(file.read_text().split()) for file in SERVERS)
 
 
 @contextlib.contextmanager
