@@ -1,4 +1,4 @@
-"""google-adk: wrap a session service, and an append that lost a race is retried on the session as it is now."""
+"""google-adk: session services whose appends are retried, and runners whose turns run one at a time."""
 
 import sys
 

@@ -13,7 +13,7 @@ from google.adk.events import Event
 from google.genai import types
 
 from ..turns import TurnQueue, current_turn
-from ._ledger import IdempotencyKey, IdempotencyKeyReusedError, note
+from ._ledger import IdempotencyKey, IdempotencyKeyReusedError, check_digest, note
 from ._run import Asked, Ended, answer, record_of
 
 Joined = Literal["notice", "answer"]
@@ -77,9 +77,12 @@ async def _respond(callers: Sequence[_Caller], joined: Joined) -> None:
         return None if turn is None else turn.ended
 
     new: list[_Caller] = []
+    digests: dict[str, str] = {}
     for caller in callers:
         message = caller.asked.message
         try:
+            if message is not None:
+                check_digest(message, digests.setdefault(message.key, message.digest))
             if message is None or await record_of(caller.asked, message) is None:
                 new.append(caller)
                 continue

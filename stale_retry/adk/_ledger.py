@@ -138,16 +138,25 @@ def look_for(message: Message, session: Session | None) -> Record | None:
         digest = _noted(events[index]).get("messages", {}).get(message.key)
         if digest is None:
             continue
-        if digest != message.digest:
-            raise IdempotencyKeyReusedError(
-                f"another message of this session was sent with the idempotency key {message.key!r}; a message that is "
-                "sent again must be the same, and a new message needs a key of its own"
-            )
+        check_digest(message, digest)
         record = _record(events[index], events[index:])
         if record.fate is None and any(rewinds_to(event) for event in events[index:]):
             return None  # what was rewound cannot be gone on with
         return record
     return None
+
+
+def check_digest(message: Message, digest: str) -> None:
+    """Compare a message with the digest that is known of its key.
+
+    Raises:
+        IdempotencyKeyReusedError: it is another message's.
+    """
+    if digest != message.digest:
+        raise IdempotencyKeyReusedError(
+            f"another message of this session was sent with the idempotency key {message.key!r}; a message that is "
+            "sent again must be the same, and a new message needs a key of its own"
+        )
 
 
 def _record(asked: Event, since: Sequence[Event]) -> Record:

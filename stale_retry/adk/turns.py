@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.adk.events import Event
 from google.adk.runners import Runner
 
-from ..turns import TurnQueue
+from ..turns import TurnError, TurnQueue
 from ._collecting import Joined
 from ._ledger import IdempotencyKey
 from ._queueing import Queueing, queueing
@@ -84,6 +85,16 @@ def _run_async_of_google(runner: QueueingRunner, **arguments: Any) -> AsyncGener
     return super(QueueingRunner, runner).run_async(**arguments)
 
 
+_SERVERS_LOGGERS = [
+    logging.getLogger(f"google_adk.google.adk.cli.{module}") for module in ("adk_web_server", "api_server")
+]
+
+
+def _tells_something_new(record: logging.LogRecord) -> bool:
+    """google-adk's server logs the error of a stream with its traceback; the queue has logged it in one line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], TurnError))
+
+
 class QueuedRunners:
     """What `queue_all_runners` returns. As a context manager it undoes the queueing at the end.
 
@@ -94,6 +105,8 @@ class QueuedRunners:
     def __init__(self, queueing: Queueing) -> None:
         self._queueing = queueing
         self._is_on = True
+        for logger in _SERVERS_LOGGERS:
+            logger.addFilter(_tells_something_new)
         self._wrapped = {name: self._wrap(name) for name in ("run_async", "rewind_async") if hasattr(Runner, name)}
 
     @property
@@ -111,6 +124,8 @@ class QueuedRunners:
             self._is_on = False
             if _installed is self:
                 _installed = None
+                for logger in _SERVERS_LOGGERS:
+                    logger.removeFilter(_tells_something_new)
             for name, (original, wrapper) in self._wrapped.items():
                 if getattr(Runner, name) is wrapper:
                     setattr(Runner, name, original)

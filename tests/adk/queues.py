@@ -48,6 +48,13 @@ async def memory():
     return service
 
 
+async def until(holds):
+    """Let the others run until it holds."""
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0)
+
+
 class CountingLlm(LocalLlm):
     """Calls the tool once for a text that begins with "book", and answers what was asked last. Notes each request."""
 

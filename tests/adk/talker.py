@@ -39,7 +39,7 @@ async def main(database, leases, timeout, name, count, seconds):
     )
     questions = [f"question {name}{number}" for number in range(int(count))]
     say("begins")
-    outcomes = await asyncio.gather(*(ask(runner, question) for question in questions))
+    outcomes = await asyncio.gather(*(ask(runner, question) for question in questions), return_exceptions=True)
     answered = [outcome == [f"answer to {question}"] for question, outcome in zip(questions, outcomes, strict=True)]
     say(json.dumps({"answered": answered, "refused": seen.refused, "foreign": seen.foreign}))
     await service.db_engine.dispose()

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import inspect
+from pathlib import Path
 
+import google.adk.cli
 import httpx
 import pytest
-from google.adk.cli import api_server as google
 
 from .api_server import Server, last_text, message, write_agents
 
@@ -19,7 +19,8 @@ from stale_retry.turns import TurnQueue, sql_lease
 register_session_services(deadline=30, turns=TurnQueue(shared=sql_lease("{leases}", timeout=2), longest=None))
 """
 SESSION = "/apps/demo/users/user/sessions/session"
-TAKES_METADATA = "custom_metadata" in inspect.getsource(google)
+SERVERS = Path(google.adk.cli.__file__).parent.glob("*server.py")
+TAKES_METADATA = any("RunConfig(custom_metadata=req" in "".join(file.read_text().split()) for file in SERVERS)
 
 
 @contextlib.contextmanager

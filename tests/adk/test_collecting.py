@@ -6,10 +6,11 @@ import pytest
 from google.adk.agents.run_config import RunConfig
 from google.genai import types
 
+from stale_retry.adk import IdempotencyKeyReusedError
 from stale_retry.turns import SessionBusyError, TurnInterruptedError
 
 from .app import content, load
-from .queues import deliver, keyed, memory, queue, queued, queueing, texts_of
+from .queues import deliver, keyed, memory, queue, queued, queueing, texts_of, until
 from .test_idempotency import Shop
 
 pytestmark = pytest.mark.asyncio
@@ -27,8 +28,7 @@ class Busy(Shop):
         self.going_on = asyncio.Event()
         self.llm.fails.append(self.going_on.wait())
         self.first = asyncio.create_task(self.deliver("book it"))
-        while not self.charges:
-            await asyncio.sleep(0)
+        await until(lambda: self.charges)
         return self
 
     async def send(self, *texts, **options):
@@ -78,8 +78,7 @@ async def test_and_when_it_leaves_while_they_are_answered():
     answering = asyncio.Event()
     shop.llm.fails.append(answering.wait())
     await shop.goes_on()
-    while shop.model_calls < 3:
-        await asyncio.sleep(0)
+    await until(lambda: shop.model_calls >= 3)
     sent[0].cancel()
     await settled()
     answering.set()
@@ -92,8 +91,7 @@ async def test_when_all_of_them_leave_the_run_ends_and_the_next_message_is_answe
     sent = await shop.send("m0", "m1")
     shop.llm.fails.append(asyncio.Event().wait())
     await shop.goes_on()
-    while shop.model_calls < 3:
-        await asyncio.sleep(0)
+    await until(lambda: shop.model_calls >= 3)
     for task in sent:
         task.cancel()
     await asyncio.wait(sent)
@@ -157,6 +155,23 @@ async def test_a_message_that_differs_in_more_than_text_is_a_turn_of_its_own_and
     assert await asyncio.gather(*sent) == [["answer to m1"], [], ["answer to m2"], ["answer to m4"], []]
 
 
+async def test_messages_that_write_the_same_state_are_turns_of_their_own():
+    shop = await busy()
+    sent = await shop.send("m0", "m1", state_delta={"count": 1})
+    await shop.goes_on()
+    assert await asyncio.gather(*sent) == [["answer to m0"], ["answer to m1"]]
+
+
+async def test_two_messages_of_one_key_are_not_answered_together():
+    shop = await busy()
+    sent = await shop.send("m0", "m1", key="k")
+    await shop.goes_on()
+    assert await sent[0] == ["answer to m0"]
+    with pytest.raises(IdempotencyKeyReusedError):
+        await sent[1]
+    assert "m1" not in await shop.stored()
+
+
 async def test_a_function_response_joins_nothing():
     shop = await busy()
     sent = await shop.send("m0", responding(), "m1")
@@ -193,8 +208,7 @@ async def test_everybody_is_told_of_a_stop():
     sent = await shop.send("m0", "m1")
     shop.llm.fails.append(asyncio.Event().wait())
     await shop.goes_on()
-    while shop.model_calls < 3:
-        await asyncio.sleep(0)
+    await until(lambda: shop.model_calls >= 3)
     assert await shop.turns.stop(("app", "user", "session"))
     for task in sent:
         with pytest.raises(TurnInterruptedError):
@@ -217,8 +231,7 @@ async def test_a_message_that_runs_or_was_answered_joins_nothing_when_it_comes_a
     going_on = asyncio.Event()
     shop.llm.fails.append(going_on.wait())
     running = asyncio.create_task(shop.deliver("book it", "runs"))
-    while not shop.charges:
-        await asyncio.sleep(0)
+    await until(lambda: shop.charges)
     again = asyncio.create_task(shop.deliver("book it", "runs"))
     new = asyncio.create_task(shop.deliver("new", "new"))
     assert await shop.deliver("hello", "known") == ["answer to hello"]

@@ -17,7 +17,7 @@ from stale_retry.adk import IdempotencyKeyReusedError, QueueingRunner, RetryingS
 from stale_retry.turns import SessionBusyError, TurnInterruptedError, sql_lease
 
 from .app import content, event, load, rewind
-from .queues import counting_agent, deliver, keyed, memory, queue, queued, queueing, texts_of
+from .queues import counting_agent, deliver, keyed, memory, queue, queued, queueing, texts_of, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -228,8 +228,7 @@ async def test_a_run_that_its_client_aborted_is_continued():
     signal = asyncio.Event()
     shop.llm.fails.append(asyncio.Event().wait())
     first = asyncio.create_task(shop.deliver("book it", "k", abort_signal=signal))
-    while shop.model_calls < 2 or shop.llm.fails:
-        await asyncio.sleep(0)
+    await until(lambda: shop.model_calls == 2 and not shop.llm.fails)
     signal.set()
     await asyncio.wait([first])
     assert (await shop.deliver("book it", "k"))[-1] == "answer to book it"
@@ -298,8 +297,7 @@ async def test_a_stopped_message_ends_with_the_same_error_each_time():
     going_on = asyncio.Event()
     shop.llm.fails.append(going_on.wait())
     first = asyncio.create_task(shop.deliver("book it", "k"))
-    while not shop.charges:
-        await asyncio.sleep(0)
+    await until(lambda: shop.charges)
     assert await shop.turns.stop(("app", "user", "session"))
     for delivery in (first, shop.deliver("book it", "k")):
         with pytest.raises(TurnInterruptedError) as told:
@@ -313,8 +311,7 @@ async def test_a_delivery_of_a_message_that_runs_waits_for_it_whatever_a_busy_qu
     going_on = asyncio.Event()
     shop.llm.fails.append(going_on.wait())
     deliveries = [asyncio.create_task(shop.deliver("book it", "k")) for _ in range(3)]
-    while not shop.charges:
-        await asyncio.sleep(0)
+    await until(lambda: shop.charges)
     if when_busy == "reject":
         with pytest.raises(SessionBusyError):
             await shop.deliver("hello", "other")
@@ -323,22 +320,22 @@ async def test_a_delivery_of_a_message_that_runs_waits_for_it_whatever_a_busy_qu
     assert (shop.model_calls, shop.charges) == (2, ["charge"])
 
 
+@pytest.mark.parametrize("collect", [False, True])
 @pytest.mark.parametrize("when_busy", ["enqueue", "interrupt", "reject"])
-async def test_in_another_process_too(sqlite_database, tmp_path, when_busy):
+async def test_in_another_process_too(sqlite_database, tmp_path, when_busy, collect):
     """Two runners that share nothing but a lease and a database, as two processes do."""
     url = str(sqlite_database.db_engine.url)
     leases = f"sqlite+aiosqlite:///{tmp_path}/leases.db"
     services = [sqlite_database, DatabaseSessionService(url)]
     stores = [sql_lease(leases, poll=0.05) for _ in services]
     here, there = [
-        Shop(RetryingSessionService(service), turns=queue(when_busy, shared=store))
+        Shop(RetryingSessionService(service), turns=queue(when_busy, shared=store), collect=collect)
         for service, store in zip(services, stores, strict=True)
     ]
     going_on = asyncio.Event()
     here.llm.fails.append(going_on.wait())
     first = asyncio.create_task(here.deliver("book it", "k"))
-    while not here.charges:
-        await asyncio.sleep(0.001)
+    await until(lambda: here.charges)
     elsewhere = asyncio.create_task(there.deliver("book it", "k"), context=contextvars.Context())
     await asyncio.sleep(0.3)
     assert not elsewhere.done()
@@ -355,8 +352,7 @@ async def test_deliveries_of_a_refused_message_are_refused_with_it():
     going_on = asyncio.Event()
     shop.llm.fails.append(going_on.wait())
     running = asyncio.create_task(shop.deliver("book it", "k"))
-    while not shop.charges:
-        await asyncio.sleep(0)
+    await until(lambda: shop.charges)
     outcomes = await asyncio.gather(*(shop.deliver("hello", "other") for _ in range(2)), return_exceptions=True)
     assert [isinstance(outcome, SessionBusyError) for outcome in outcomes] == [True] * 2
     going_on.set()
@@ -393,6 +389,8 @@ async def test_only_the_outermost_run_is_looked_up():
     assert await shop.deliver("book it", "k") == BOOKED
     assert asked == [["answer to hello"]] * 2
     assert len(helper_llm.requests) == 2
+    stored = (await service.get_session(app_name="helper", user_id="user", session_id="session")).events
+    assert not any("stale_retry" in (each.custom_metadata or {}) for each in stored)
 
 
 async def test_what_a_tool_leaves_behind_is_looked_up_once_its_run_is_over():
@@ -459,6 +457,16 @@ async def test_a_message_that_was_cut_off_and_rewound_is_a_new_one():
     session = await load(service)
     await service.append_event(session, rewind(session.events[0].invocation_id))
     assert await shop.deliver("hello", "k") == ["answer to hello"]
+
+
+async def test_a_message_that_was_answered_and_rewound_stays_answered():
+    service = await memory()
+    shop = Shop(service)
+    await shop.deliver("hello", "k")
+    session = await load(service)
+    await service.append_event(session, rewind(session.events[0].invocation_id))
+    assert await shop.deliver("hello", "k") == ["answer to hello"]
+    assert shop.model_calls == 1
 
 
 async def test_what_is_noted_has_no_content_and_no_model_sees_it():

@@ -24,7 +24,7 @@ from stale_retry.turns import LeaseAnswer, SessionBusyError, TurnError
 
 from .app import KEY, LocalLlm, content, load
 from .conversation import Seen, answered, ask, ask_at_once, checking_agent, stored_texts
-from .queues import memory, queue, queued, queueing
+from .queues import memory, queue, queued, queueing, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -99,6 +99,11 @@ async def test_the_signature_is_googles():
         assert inspect.iscoroutinefunction(Runner.rewind_async)
 
 
+async def elsewhere(work):
+    """In a context that is inside no turn."""
+    return await asyncio.create_task(work, context=contextvars.Context())
+
+
 @contextlib.contextmanager
 def instrumented(calls):
     """What another library does to runners."""
@@ -120,12 +125,13 @@ def instrumented(calls):
 
 async def test_undo_works_below_another_librarys_wrapper_and_leaves_that_in_place():
     service, calls, original = await memory(), [], Runner.run_async
-    handle = queue_all_runners(queue())
+    handle = queue_all_runners(queue("reject"))
     with instrumented(calls) as theirs:
         runner = Runner(app_name="app", agent=checking_agent(), session_service=service)
         handle.undo()
         assert Runner.run_async is theirs
-        assert await ask(runner, "question 0") == ["answer to question 0"]
+        async with handle.turns(("app", "user", "session")):
+            assert await elsewhere(ask(runner, "question 0")) == ["answer to question 0"]
         assert calls == ["called"]
         again = queue_all_runners(queue("reject"))
         assert await ask(runner, "question 1") == ["answer to question 1"]
@@ -138,8 +144,10 @@ async def test_undo_works_below_another_librarys_wrapper_and_leaves_that_in_plac
 async def test_a_queueing_runner_keeps_its_own_queue():
     service, own = await memory(), queue()
     runner = queueing(service, checking_agent(), own)
-    with queue_all_runners(queue("reject")):
-        outcomes = await ask_at_once(runner, 3)
+    others = queue("reject")
+    with queue_all_runners(others):
+        async with others(("app", "user", "session")):
+            outcomes = await elsewhere(ask_at_once(runner, 3))
     assert answered(outcomes) == [0, 1, 2]
 
 
@@ -297,8 +305,7 @@ async def test_the_queue_knows_a_session_by_its_names():
     await running.wait()
     second = asyncio.create_task(ask(runner, "question 1"))
     await asyncio.sleep(0)
-    while not turns.waiting(("app", "user", "session")):
-        await asyncio.sleep(0)
+    await until(lambda: turns.waiting(("app", "user", "session")))
     assert turns.waiting(("app", "user", "other")) == 0
     assert await turns.stop(("app", "user", "session"), waiting=True)
     for task in (first, second):
@@ -323,9 +330,8 @@ async def test_a_refused_turn_is_an_http_error_too():
     turns = queue("reject")
     runner = queueing(await memory(), checking_agent(), turns)
     async with turns(("app", "user", "session")):
-        elsewhere = contextvars.Context()  # or the run would be inside the turn
         with pytest.raises(SessionBusyError) as told:
-            await asyncio.create_task(ask(runner, "question"), context=elsewhere)
+            await elsewhere(ask(runner, "question"))
     error = told.value
     assert isinstance(error, HTTPException)
     assert (error.status_code, error.reason, error.detail) == (409, "busy", str(error))

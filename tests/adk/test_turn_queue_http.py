@@ -101,10 +101,13 @@ async def test_a_stopped_turn_is_409_with_one_line_in_the_log(server, caplog):
         assert [record.name for record in caplog.records if not record.name.startswith("google")] == ["stale_retry"]
 
 
-async def test_a_stream_says_that_the_session_is_busy(server):
+async def test_a_stream_says_that_the_session_is_busy(server, caplog):
     async with client_of(server("reject")) as client:
         first, going_on = await with_one_turn_running(client)
-        streamed = await client.post("/run_sse", json=message("second"))
+        with caplog.at_level(logging.WARNING):
+            caplog.clear()
+            streamed = await client.post("/run_sse", json=message("second"))
+        assert [(record.name, record.exc_info) for record in caplog.records] == [("stale_retry", None)]
         assert "the session is busy" in streamed.text
         going_on.set()
         await first

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from google.adk.sessions import DatabaseSessionService
 
+from stale_retry.turns import TurnQueue, sql_lease
+
 from .app import KEY, load
 
 pytestmark = pytest.mark.servers
@@ -149,6 +151,28 @@ def test_when_one_is_killed_in_mid_turn_the_others_go_on_within_the_leases_time(
     stored = spans(stored_in(database))
     assert stored[0] == ("question killed0", 2)
     assert sorted(stored[1:]) == [(f"question {name}{number}", 4) for name in "ab" for number in range(2)]
+
+
+def test_a_turn_is_stopped_from_another_process_within_two_seconds_and_leaves_a_whole_history(database, start):
+    running = start("a", 1, 600)
+    running.hears("calls")
+
+    async def stop():
+        leases = sql_lease(database)
+        try:
+            return await TurnQueue(shared=leases).stop(("app", "user", "session"))
+        finally:
+            await leases.aclose()
+
+    assert asyncio.run(stop())
+    at = time.monotonic()
+    assert running.result() == {"answered": [False], "refused": [], "foreign": 0}
+    assert time.monotonic() - at <= 2 + PATIENCE
+    events = stored_in(database)
+    calls = [call.id for event in events for call in event.get_function_calls()]
+    assert calls == [response.id for event in events for response in event.get_function_responses()]
+    after = start("b", 1, 0.02).result()
+    assert (after["answered"], after["refused"]) == ([True], [])
 
 
 BOOKED = ["call", "response", "answer to book it"]
