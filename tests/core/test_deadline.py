@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import anyio
 import pytest
+
+from .ways import keys_in_use
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -92,7 +94,7 @@ def test_whatever_takes_how_long_nothing_but_an_append_in_flight_outlasts_the_de
         jitter=lambda delay: delay * nth(jitters, len(began)),
         deadline=deadline,
         attempt_timeout=attempt_timeout,
-        gate=gate,
+        key=key,
         on_conflict=on_conflict,
         observers=observe,
     )
@@ -137,7 +139,7 @@ def test_whatever_takes_how_long_nothing_but_an_append_in_flight_outlasts_the_de
         assert at <= max(deadline, *ended) + EPSILON if ended else at <= deadline + EPSILON
     assert all(instant <= deadline + EPSILON for instant in began)
     assert all(instant <= deadline + EPSILON for instant in waited_until)
-    assert gate is None or len(gate) == 0
+    assert gate is None or keys_in_use() == 0
     if attempt_timeout is None:
         assert [end - begin for begin, end in zip(began, ended, strict=True)] == pytest.approx(
             [nth(attempts, n) for n in range(len(began))], abs=EPSILON

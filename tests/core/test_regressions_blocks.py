@@ -72,23 +72,18 @@ def rejecting(count):
 
 
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("asynchronously", [False, True], ids=["with", "async with"])
 class TestAroundABlock:
-    async def test_a_cancel_scope_may_be_opened_and_cancels_nothing_later(self, gate, asynchronously):
+    async def test_a_cancel_scope_may_be_opened_and_cancels_nothing_later(self, gate):
         append = rejecting(2)
         policy = retry_on_stale_session(lambda session: session, gate=GATES[gate](), **SOON)
         async for attempt in policy.attempts("session"):
             with anyio.fail_after(5):
-                if asynchronously:
-                    async with attempt:
-                        await append(attempt.session, "event")
-                else:
-                    with attempt:
-                        await append(attempt.session, "event")
+                with attempt:
+                    await append(attempt.session, "event")
         assert len(append.made) == 3
         await anyio.sleep(0.005)
 
-    async def test_a_task_group_may_be_opened_and_one_may_surround_the_loop(self, gate, asynchronously):
+    async def test_a_task_group_may_be_opened_and_one_may_surround_the_loop(self, gate):
         append = rejecting(2)
         policy = retry_on_stale_session(lambda session: session, gate=GATES[gate](), **SOON)
         async with anyio.create_task_group() as outer:
@@ -96,42 +91,28 @@ class TestAroundABlock:
             async for attempt in policy.attempts("session"):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(anyio.lowlevel.checkpoint)
-                    if asynchronously:
-                        async with attempt:
-                            await append(attempt.session, "event")
-                    else:
-                        with attempt:
-                            await append(attempt.session, "event")
+                    with attempt:
+                        await append(attempt.session, "event")
         assert len(append.made) == 3
 
-    async def test_the_append_may_be_made_in_a_task_group_inside(self, gate, asynchronously):
+    async def test_the_append_may_be_made_in_a_task_group_inside(self, gate):
         append = rejecting(2)
         policy = retry_on_stale_session(lambda session: session, gate=GATES[gate](), **SOON)
         async for attempt in policy.attempts("session"):
-            if asynchronously:
-                async with attempt, anyio.create_task_group() as tasks:
+            with attempt:
+                async with anyio.create_task_group() as tasks:
                     tasks.start_soon(append, attempt.session, "event")
-            else:
-                with attempt:
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(append, attempt.session, "event")
         assert len(append.made) == 3
 
-    async def test_a_scope_around_the_block_that_is_cancelled_leaves_every_gate(self, gate, asynchronously):
+    async def test_a_scope_around_the_block_that_is_cancelled_leaves_every_gate(self, gate):
         append, gates = rejecting(1), GATES[gate]()
         policy = retry_on_stale_session(lambda session: session, gate=gates, **SOON)
         with anyio.CancelScope() as scope:
             async for attempt in policy.attempts("session"):
-                if asynchronously:
-                    async with attempt:
-                        await append(attempt.session, "event")
-                        scope.cancel()
-                        await anyio.sleep_forever()
-                else:
-                    with attempt:
-                        await append(attempt.session, "event")
-                        scope.cancel()
-                        await anyio.sleep_forever()
+                with attempt:
+                    await append(attempt.session, "event")
+                    scope.cancel()
+                    await anyio.sleep_forever()
         for _ in range(10):
             await anyio.sleep(0.001)
         for one in gates if isinstance(gates, list) else [gates]:

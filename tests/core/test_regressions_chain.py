@@ -287,12 +287,8 @@ class TestWhatIsRaisedInTheEnd:
         for asynchronously in (False, True):
             with pytest.raises((RuntimeError, SessionRefreshError, StopAsyncIteration)) as caught:
                 async for attempt in policy.attempts("session"):
-                    if asynchronously:
-                        async with attempt:
-                            await append()
-                    else:
-                        with attempt:
-                            await append()
+                    with attempt:
+                        await append()
             assert option == "append" or stale in behind(caught.value)
             assert any(isinstance(link, StopAsyncIteration) for link in behind(caught.value))
 

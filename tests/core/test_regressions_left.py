@@ -21,21 +21,14 @@ def store():
 
 
 @pytest.mark.parametrize("rejections", [0, 1])
-@pytest.mark.parametrize("asynchronously", [False, True])
-async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stored(
-    store, rejections, asynchronously, recwarn
-):
+async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stored(store, rejections, recwarn):
     store.faults.stale = rejections
     gate = local_gate(lambda session: session.id)
 
     async def breaks_after_the_block():
         async for attempt in retry_on_stale_session(store.refresh, gate=gate, **SOON).attempts(store.open()):
-            if asynchronously:
-                async with attempt:
-                    await store.append(attempt.session, "event")
-            else:
-                with attempt:
-                    await store.append(attempt.session, "event")
+            with attempt:
+                await store.append(attempt.session, "event")
             break
 
     gc.disable()
