@@ -179,11 +179,11 @@ class Call:
         arguments = self._bound()
         return (*receivers, *(arguments[name] for name in shape.before), arguments[shape.session])
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of the coming attempt by name, defaults included; `take_over` makes changes count."""
+    def arguments(self) -> tuple[dict[str, Any], Arguments]:
+        """The arguments of the coming attempt by name, defaults included, and a copy that a hook may change."""
         arguments = self._bound()
         keywords = [n for n, p in self.signature.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
-        return Arguments({**arguments, **{name: dict(arguments[name]) for name in keywords}})
+        return arguments, Arguments({**arguments, **{name: dict(arguments[name]) for name in keywords}})
 
     def named(self) -> dict[str, Any]:
         """The same for `find_stored`, with what a bound method or a partial already holds."""

@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 
 import anyio
 
-from ._call import Arguments
 from ._chain import chain
 from ._checks import name_of
 from ._clock import GRACE
@@ -217,8 +216,7 @@ async def _ask_hooks(run: Run, error: Exception, stale: Any) -> bool:
     """Ask each conflict hook in order. Whether one assigned an argument."""
     call, assigned = run.call, False
     for hook in run.policy.on_conflict:
-        arguments = call.arguments()
-        before = dict(arguments)
+        before, arguments = call.arguments()
         clock, in_doubt = run.clock, run.failures.in_doubt
         conflict = Conflict(error, stale, call.session, run.attempts, clock.elapsed, arguments, in_doubt)
         try:
@@ -232,7 +230,7 @@ async def _ask_hooks(run: Run, error: Exception, stale: Any) -> bool:
         except Exception as raised:
             run.tell("gave_up", error=raised, reason="aborted")
             raise
-        assigned = assigned or cast(Arguments, arguments).assigned
+        assigned = assigned or arguments.assigned
         if answer is not None:
             run.settled = answer
             break

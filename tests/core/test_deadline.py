@@ -1,12 +1,9 @@
 """The deadline, in virtual time: it covers waits, gate, refresh and conflict hook, and never an append in flight."""
 
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
 import pytest
-
-from .ways import keys_in_use
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -22,6 +19,7 @@ from stale_retry import (
 )
 
 from .virtual import EPSILON, examples
+from .ways import keys_in_use
 
 durations = st.floats(0, 20)
 

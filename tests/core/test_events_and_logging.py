@@ -9,8 +9,6 @@ import pytest
 from stale_retry import RetryEvent, StaleSessionError, constant, retry_on_stale_session
 from stale_retry.testing import VersionedStore, no_waiting
 
-from .ways import append_in
-
 pytestmark = pytest.mark.anyio
 
 

@@ -224,7 +224,6 @@ class TestTheChainOfErrors:
         assert any(isinstance(link, ZeroDivisionError) for link in chain_of(error))
         assert chain_of(error)[-1] is self.stale
 
-
     @pytest.mark.parametrize("option", ["refresh", "on_conflict"])
     async def test_it_keeps_the_causes_it_came_with(self, option):
         cause = OSError("the network")

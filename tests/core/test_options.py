@@ -90,7 +90,10 @@ class TestSession:
         refused(ValueError, "session must not be empty", session="")
 
     def test_must_name_a_parameter(self):
-        with pytest.raises(ValueError, match=r"session must name a parameter of the append.* has no 'session'; give session='handle', or"):
+        with pytest.raises(
+            ValueError,
+            match=r"session must name a parameter of the append.* has no 'session'; give session='handle', or",
+        ):
 
             @retry_on_stale_session(refresh)
             async def append(handle, event): ...
@@ -187,7 +190,14 @@ class TestSeconds:
 class TestBothLimitsOff:
     @pytest.mark.parametrize("deadline", [None, math.inf])
     def test_would_retry_for_ever(self, deadline):
-        refused(ValueError, "max_attempts", "deadline", "stop", "max_attempts, deadline and stop are all None", deadline=deadline)
+        refused(
+            ValueError,
+            "max_attempts",
+            "deadline",
+            "stop",
+            "max_attempts, deadline and stop are all None",
+            deadline=deadline,
+        )
 
     @pytest.mark.parametrize("limit", [{"max_attempts": 2}, {"stop": stop_after_attempt(9)}, {"stop": stop_never}])
     def test_any_other_limit_will_do(self, limit):

@@ -20,7 +20,7 @@ from stale_retry import (
     retry_on_stale_session,
 )
 
-from .ways import SOON, append_in
+from .ways import SOON, append_in, keys_in_use
 
 pytestmark = pytest.mark.anyio
 
@@ -152,7 +152,7 @@ async def test_raised_by_an_entering_gate_of_the_usual_form_it_comes_as_it_is(ki
         raise KeyError
 
     with pytest.raises(kind) as caught:
-        await call(append, on=KeyError, gate=gate)
+        await call(append, on=KeyError, key=key)
     assert caught.value is error
 
 
@@ -200,7 +200,7 @@ async def test_whatever_an_observer_raises_it_disturbs_nothing(kind, way, caplog
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("told", ["retrying", "recovered", "gave_up"])
 async def test_what_ends_the_process_gets_out_of_an_observer_and_nothing_is_held(kind, told):
-    gate = local_gate(str)
+    key = str
     left = [StaleSessionError()] * (1 if told == "recovered" else 9)
 
     async def append(session, event):
@@ -212,8 +212,8 @@ async def test_what_ends_the_process_gets_out_of_an_observer_and_nothing_is_held
             raise kind
 
     with pytest.raises(kind):
-        await call(append, observers=observe, gate=gate, max_attempts=3)
-    assert len(gate) == 0
+        await call(append, observers=observe, key=key, max_attempts=3)
+    assert keys_in_use() == 0
 
 
 class TestOneErrorObjectOfManyCalls:

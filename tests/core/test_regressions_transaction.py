@@ -114,7 +114,7 @@ def test_another_gate_is_handed_the_key(virtually):
     bank = Bank()
 
     async def main():
-        await together(retry_transaction(key="account_id", gate=gate, **SOON)(bank.withdraw), 3)
+        await together(retry_transaction(key="account_id", key=key, **SOON)(bank.withdraw), 3)
 
     virtually(main)
     assert bank.balance == 97

@@ -28,8 +28,6 @@ from tenacity import (
     wait_random,
     wait_random_exponential,
 )
-from tenacity.asyncio.retry import retry_any as async_retry_any
-from tenacity.asyncio.retry import retry_if_exception as async_retry_if_exception
 
 from stale_retry import (
     CLASSIC_SCHEDULE,
@@ -243,8 +241,6 @@ class TestAnyTenacityWait:
         assert len(set(waits)) > 1
         assert ended == "stored"
 
-
-
     def test_a_schedule_of_nothing_is_empty(self):
         assert retry_on_stale_session(refresh).schedule(0) == []
 
@@ -313,7 +309,6 @@ class TestAnyTenacityStop:
     )
     def test_strategies_functions_and_compositions(self, stop, attempts):
         assert self.attempts(stop) == attempts
-
 
     def test_stop_when_event_set_is_for_a_shutdown(self):
         async def main():
@@ -401,11 +396,9 @@ class TestAnyRetryStrategy:
             assert self.outcome(on, [self.STALE] * 3) is self.STALE
             assert self.outcome(on, [self.OTHER]) is self.OTHER
 
-
     async def is_stale(self, error):
         await anyio.sleep(0)
         return error is self.STALE
-
 
     def test_a_predicate_whose_signature_cannot_be_read_is_asked_with_the_error(self):
         class Opaque:
