@@ -1,7 +1,6 @@
 """`retry_transaction`: a function that loads, decides and stores is run again from the beginning."""
 
 import pickle
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -9,7 +8,6 @@ import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
-    DeadlineExceededError,
     InDoubtError,
     StaleSessionError,
     constant,
@@ -103,8 +101,6 @@ def test_keys_that_differ_in_one_part_do_not_wait_for_each_other(virtually):
     virtually(main)
 
 
-
-
 async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
     class Account:
         runs = 0
@@ -136,9 +132,7 @@ async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
     assert Account.runs == 8
 
 
-@pytest.mark.parametrize(
-    "options", [{"key": "account_id"}, {}]
-)
+@pytest.mark.parametrize("options", [{"key": "account_id"}, {}])
 @pytest.mark.parametrize("key", [None, lambda account_id, amount: account_id])
 @pytest.mark.parametrize("on", [StaleSessionError, Exception])
 async def test_a_wrong_call_is_the_functions_own_type_error(options, key, on):
@@ -180,8 +174,6 @@ def test_a_function_cancelled_by_attempt_timeout_is_in_doubt(virtually):
     virtually(main)
 
 
-
-
 async def test_answers_may_be_rejections_here_too():
     answers = iter([0, 0, 1])
 
@@ -193,8 +185,6 @@ async def test_answers_may_be_rejections_here_too():
 
 
 class TestOptions:
-
-
     @pytest.mark.parametrize("key", [1, (), ("a", 1), []])
     def test_a_key_that_is_none_is_refused(self, key):
         with pytest.raises(TypeError, match="key must be the name of a parameter"):
