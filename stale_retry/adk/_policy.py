@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from google.adk.events import Event
 from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
-from .. import StaleSessionRetrying, is_stale_session_error, local_gate
+from .. import StaleSessionRetrying
+from .._policy import ALL
+from . import _reading
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
-from ._attempt import whole
-from ._memory import memory_of
-from ._reading import RefreshMode, reader
-from ._reconcile import Reconcile, first_of
+from ._attempt import careful
+from ._known import note_sessions
+from ._reading import Refresh, RefreshMode
+from ._reconcile import Reconcile, event_of
 from ._releases import rewinds_to
+from ._stored import StoredSessions
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .._queue import SlotQueue
     from ..typing import OptionsButRefresh
 
 P = ParamSpec("P")
@@ -42,6 +47,7 @@ class SessionServiceRetrying(StaleSessionRetrying):
 
     _given: dict[str, Any]
     _reconcile: Reconcile
+    stored: StoredSessions
 
     def __init__(
         self,
@@ -52,20 +58,22 @@ class SessionServiceRetrying(StaleSessionRetrying):
         **options: Any,
     ) -> None:
         given = {"refresh": refresh, "interleaving": interleaving, "state_conflicts": state_conflicts, **options}
-        defaults: OptionsButRefresh = {"reraise": True, "gate": local_gate(_key), "name": "append_event"}
+        defaults: OptionsButRefresh = {"reraise": True, "key": key_of, "name": "append_event"}
         options = {**defaults, **options}
-        read = reader(refresh, self._is_waited_for)
-        on, hooks = options.get("on", is_stale_session_error), options.get("on_conflict")
-        callers = StaleSessionRetrying(read, on=on, on_conflict=hooks)
+        stored = StoredSessions(self._queue_of)
         reconcile = Reconcile(
             str(options["name"]),
             str(options.get("session", "session")),
             _interleaving.checked(interleaving),
             _state_conflicts.checked(state_conflicts),
-            callers.on_conflict,
+            _in_normal_form("on_conflict", options),
+            _in_normal_form("find_stored", options),
         )
-        super().__init__(read, **{**options, "on": _is_no_rewind() & callers.on, "on_conflict": reconcile})
-        vars(self).update(_given=given, _reconcile=reconcile)
+        on = _is_no_rewind() & _in_normal_form("on", options)
+        super().__init__(
+            Refresh(_reading.checked(refresh), stored), **{**options, "on": on, "on_conflict": reconcile}
+        )
+        vars(self).update(_given=given, _reconcile=reconcile, stored=stored, finder=reconcile.finder)
 
     @property
     def lost_updates(self) -> int:
@@ -78,16 +86,26 @@ class SessionServiceRetrying(StaleSessionRetrying):
     def __call__(self, append: F, /) -> F: ...
 
     def __call__(self, append: Any, /) -> Any:
-        return super().__call__(whole(append))
+        decorated = super().__call__(careful(append, self.session, self.stored))
+        return decorated if isinstance(decorated, (staticmethod, classmethod)) else _noting(decorated)
+
+    def around(self, append: F, /) -> F:
+        """Decorate an append that looks after the session itself."""
+        return super().__call__(append)
 
     async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await super().call(whole(append), *args, **kwargs)
+        note_sessions(args, kwargs)
+        return await super().call(careful(append, self.session, self.stored), *args, **kwargs)
 
     def replace(self, **changes: Any) -> SessionServiceRetrying:
-        return type(self)(**{**self._given, **changes})
+        changed = type(self)(**{**self._given, **changes})
+        if "key" not in changes:  # append and changed append still queue together
+            vars(changed)["queues"] = self.queues
+        return changed
 
-    def _is_waited_for(self, session: Session) -> bool:
-        return any(gate.is_waited_for(session) for gate in self.local_gates)
+    def _queue_of(self, session: Session) -> SlotQueue | None:
+        queues = self.queues
+        return None if queues is None else queues.of(self.key(session))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._given,)
@@ -118,8 +136,9 @@ def retry_on_stale_session(
             "last_wins" stores the caller's value, logs a warning and counts it in `lost_updates`; "raise" gives up
             with `StateConflictError`; a function `(key, base, theirs, mine)` returns the value to store.
         options: those of `stale_retry.retry_on_stale_session`. Here `reraise` is True, so that a call gives up with
-            google-adk's own error, and `gate` lets the contenders of one session queue. Conflict hooks are handed a
-            `SessionConflict` and asked after the session was updated in place.
+            google-adk's own error, and `key` lets callers with the same app, user and session ID queue; None for no
+            queue. Conflict hooks are handed a `SessionConflict` and asked after the session was updated in place. An
+            event that is stored already is found by its ID; `find_stored` is asked as well.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it and its rule.
@@ -129,11 +148,23 @@ def retry_on_stale_session(
     )
 
 
-def _key(session: Session) -> tuple[str, str, str]:
-    memory_of(
-        session
-    )  # what is guessed of one that was loaded elsewhere holds for now, not for when its place has come
+def key_of(session: Session) -> tuple[str, str, str]:
+    """What tells sessions apart: app, user and ID."""
     return session.app_name, session.user_id, session.id
+
+
+def _noting(append: F) -> F:
+    @functools.wraps(append)
+    async def noting(*args: Any, **kwargs: Any) -> Any:
+        note_sessions(args, kwargs)
+        return await append(*args, **kwargs)
+
+    return cast("F", noting)
+
+
+def _in_normal_form(option: str, options: Mapping[str, Any]) -> Any:
+    default, check = ALL[option]
+    return check(option, options[option]) if option in options else default
 
 
 def _rebuild(given: dict[str, Any]) -> SessionServiceRetrying:
@@ -144,5 +175,5 @@ class _is_no_rewind(retry_base):
     """What a rewind takes back, state included, was computed from the history as it was: it is to be asked for anew."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        event = first_of(Event, (*retry_state.args, *retry_state.kwargs.values()))
+        event = event_of(retry_state.kwargs, retry_state.args)
         return event is None or rewinds_to(event) is None

@@ -6,18 +6,20 @@ import copy
 import inspect
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from google.adk.events import Event
 from google.adk.sessions import Session
 
 from .. import Conflict
+from .._find import Finder
 from ..typing import Settled
 from . import interleaving as _interleaving
 from ._changes import Changes
-from ._memory import memory_of
+from ._known import Known, known_of
+from ._reading import Reading
 from ._releases import AdkStaleSessionError, restore_version, rewinds_to, version_fields_of
 from ._values import text_of, value_of
 from .interleaving import Interleaving
@@ -25,15 +27,13 @@ from .state_conflicts import Clash, StateConflictError, StateConflicts, log_over
 
 logger = logging.getLogger("stale_retry")
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class SessionConflict(Conflict[Session]):
     """What a conflict hook of google-adk's policy is handed.
 
     Attributes:
-        stale: a copy of the caller's session as it was, with what he wrote to it.
+        stale: a copy of the caller's session as it was, with what the caller wrote to it.
         fresh: the caller's session, brought up to date in place.
         new_events: what others stored since the session was loaded or last brought up to date.
         base: the state that storage had then.
@@ -59,6 +59,7 @@ class Reconcile:
         interleaving: Interleaving,
         state_conflicts: StateConflicts,
         hooks: Iterable[Any],
+        find_stored: Any,
     ) -> None:
         self.lost_updates = 0
         self._name = name
@@ -66,12 +67,17 @@ class Reconcile:
         self._interleaving = interleaving
         self._state_conflicts = state_conflicts
         self._hooks = tuple(hooks)
+        self.finder = OwnFinder(self._find, find_stored)
 
     async def __call__(self, conflict: Conflict[Any]) -> Settled | None:
-        session, event = conflict.stale, event_of(conflict)
-        changes = Changes(session, conflict.fresh, event)
+        session, event = conflict.fresh, event_of(conflict.arguments)
+        if event is None:
+            raise TypeError("an append_event that is retried must take the event as an argument")
+        known = known_of(session)
+        reading, known.news = known.news, None
+        changes = Changes(session, known, reading, event)
         if changes.own is not None:
-            return self._settle(conflict, changes, event, changes.own)
+            return conflict.settle(self._settle(session, known, changes, event, changes.own))
         _interleaving.refuse_rewound(conflict, event, session.events, changes.new)
         _interleaving.refuse_interleaved(self._interleaving, conflict, event, session.events, changes.new)
         if rewinds_to(event) and changes.new:
@@ -81,37 +87,53 @@ class Reconcile:
             logger.info("%s drops a compaction: what it summarises has changed meanwhile", self._name)
             self._apply(changes)
             return conflict.settle(event)
-        self._refuse_clashes(conflict, changes.state.clashes)
-        asked = self._asked(conflict, session, changes)
+        self._refuse_clashes(conflict, known, event, changes.state.clashes)
+        asked = self._asked(conflict, session, known, reading, changes)
         self._apply(changes)
-        conflict.arguments[self._session] = session
-        return await self._ask(asked, conflict)
+        return await self._ask(asked)
 
-    def _settle(self, conflict: Conflict[Any], changes: Changes, event: Event, own: Event) -> Settled:
-        session, owed = conflict.stale, changes.state.clashes if self._state_conflicts == "raise" else []
+    def _find(self, arguments: Mapping[str, Any]) -> Settled | None:
+        """`find_stored`: the event is known by its ID in what was just read."""
+        session, event = arguments.get(self._session), event_of(arguments)
+        if not isinstance(session, Session) or event is None:
+            return None
+        known = known_of(session)
+        if known.news is None or all(other.id != event.id for other in known.news.stored.events):
+            return None
+        changes = Changes(session, known, known.news, event)
+        known.news = None
+        return Settled(self._settle(session, known, changes, event, changes.own))
+
+    def _settle(self, session: Session, known: Known, changes: Changes, event: Event, own: Event | None) -> Event:
+        owed = changes.state.clashes if self._state_conflicts == "raise" else []
         version = version_fields_of(session)
         self._apply(changes)
         if owed:  # by the next event: this one is stored, so the session stays stale
-            memory_of(session).state.update({clash.key: text_of(clash.base) for clash in owed})
+            known.state.update({clash.key: text_of(clash.base) for clash in owed})
             restore_version(session, version)
         # After an append that is acknowledged, the caller's own event is the one in the caller's session.
-        event.timestamp = own.timestamp
+        if own is not None:
+            event.timestamp = own.timestamp
         for index, other in enumerate(session.events):
             if other.id == event.id:
                 session.events[index] = event
-        return conflict.settle(event)
+        return event
 
     def _apply(self, changes: Changes) -> None:
         changes.state.resolve(self._state_conflicts)
         self._count(changes.state.clashes)
         changes.apply()
 
-    def _refuse_clashes(self, conflict: Conflict[Any], clashes: Iterable[Clash]) -> None:
+    def _refuse_clashes(
+        self, conflict: Conflict[Any], known: Known, event: Event, clashes: Iterable[Clash]
+    ) -> None:
         keys = [clash.key for clash in clashes]
         if keys and self._state_conflicts == "raise":
+            if event.invocation_id:
+                known.refused.add(event.invocation_id)
             raise StateConflictError(
                 f"others stored {', '.join(keys)} since the session was loaded, and state_conflicts='raise' gives up "
-                f"then. The event was not stored: start the turn again on a newly loaded session.",
+                f"then. Neither this event nor a later one of its invocation is stored: start the turn again on a newly loaded session.",
                 attempts=conflict.attempt,
                 elapsed=conflict.elapsed,
                 last_error=conflict.error,
@@ -122,7 +144,9 @@ class Reconcile:
             self.lost_updates += len(clashes)
             log_overwritten(self._name, clashes)
 
-    def _asked(self, conflict: Conflict[Any], session: Session, changes: Changes) -> SessionConflict | None:
+    def _asked(
+        self, conflict: Conflict[Any], session: Session, known: Known, reading: Reading, changes: Changes
+    ) -> SessionConflict | None:
         if not self._hooks:
             return None
         before = session.model_copy(update={"events": list(session.events), "state": dict(session.state)})
@@ -133,12 +157,13 @@ class Reconcile:
             conflict.attempt,
             conflict.elapsed,
             conflict.arguments,
+            conflict.in_doubt,
             changes.new,
-            {key: value_of(text) for key, text in memory_of(session).state.items()},
-            copy.deepcopy(conflict.fresh.stored.state),
+            {key: value_of(text) for key, text in known.state.items()},
+            copy.deepcopy(reading.stored.state),
         )
 
-    async def _ask(self, asked: SessionConflict | None, conflict: Conflict[Any]) -> Settled | None:
+    async def _ask(self, asked: SessionConflict | None) -> Settled | None:
         for hook in self._hooks if asked is not None else ():
             answer = hook(asked)
             if inspect.isawaitable(answer):
@@ -157,13 +182,25 @@ def _is_still_true(event: Event, new: Iterable[Event]) -> bool:
     return not any(other.timestamp <= end or rewinds_to(other) or other.actions.compaction for other in new)
 
 
-def event_of(conflict: Conflict[Any]) -> Event:
-    """The event of the coming attempt."""
-    event = first_of(Event, conflict.arguments.values())
-    if event is None:
-        raise TypeError("an append_event that is retried must take the event as an argument")
-    return event
+def event_of(arguments: Mapping[str, Any], positional: Iterable[Any] = ()) -> Event | None:
+    """The event of the coming attempt: google-adk calls the parameter `event`, others may not."""
+    event = arguments.get("event")
+    if isinstance(event, Event):
+        return event
+    return next((each for each in (*positional, *arguments.values()) if isinstance(each, Event)), None)
 
 
-def first_of(kind: type[T], arguments: Iterable[Any]) -> T | None:
-    return next((argument for argument in arguments if isinstance(argument, kind)), None)
+class OwnFinder(Finder):
+    """Finds an event by its ID in what was read; if it does not, asks the caller's own `find_stored`."""
+
+    def __init__(self, find: Callable[[Mapping[str, Any]], Settled | None], also: Any) -> None:
+        self._find = find
+        self._also = None if also is None else Finder(also)
+
+    def refuse_unless_met(self, append: Callable[..., Any] | str, names: Collection[str]) -> None:
+        if self._also is not None:
+            self._also.refuse_unless_met(append, names)
+
+    def __call__(self, arguments: Mapping[str, Any]) -> Any:
+        found = self._find(arguments)
+        return self._also(arguments) if found is None and self._also is not None else found

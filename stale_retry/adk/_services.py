@@ -21,13 +21,19 @@ def never_rejects(service: BaseSessionService) -> bool:
     return getattr(service.append_event, "__module__", None) in _NEVER_REJECTING
 
 
-def stores_otherwise(service: BaseSessionService, value: Any) -> bool:
-    """Whether a state's value may not be what an append wrote: SqliteSessionService of some releases deletes a key that
-    is set to None, and merges a dict into the one that is stored.
+def checks_in_two_steps(service: BaseSessionService) -> bool:
+    """Whether appends that overlap in time may all be accepted, so that what was appended through a session does not
+    tell what storage has.
     """
-    return (value is None or isinstance(value, dict)) and _is_a(
-        type(service), "google.adk.sessions.sqlite_session_service"
-    )
+    return _is_a(type(service), "google.adk.sessions.sqlite_session_service")
+
+
+def locks_no_shared_state(service: BaseSessionService) -> bool:
+    """Whether two appends through different sessions may overwrite each other's `app:` and `user:` keys, even
+    different ones: on a SQLite file `DatabaseSessionService` reads and writes the row of such keys without a lock.
+    """
+    engine = getattr(service, "db_engine", None)
+    return engine is not None and engine.dialect.name == "sqlite"
 
 
 def stores_whole_state(service: BaseSessionService | None) -> bool:
