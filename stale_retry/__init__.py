@@ -18,6 +18,7 @@ from .backoff import (
 )
 from .conflict import Conflict, Settled
 from .detection import (
+    grpc_status,
     http_status,
     is_conflict_error,
     is_stale_session_error,
@@ -59,6 +60,7 @@ __all__ = [
     "equal_jitter",
     "exponential",
     "full_jitter",
+    "grpc_status",
     "http_status",
     "is_conflict_error",
     "is_stale_session_error",

@@ -12,7 +12,8 @@ from ._call import Call
 from ._limit import time_limit
 from ._loops import current_task
 from ._policy import Policy
-from ._retry import Run, is_stored, next_attempt
+from ._retry import is_stored, next_attempt
+from ._run import Run
 from .conflict import Settled
 
 S = TypeVar("S")

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from . import _checks
-from ._types import Observer, Seconds
+from ._types import Seconds
 
 
 class _Limits(NamedTuple):
@@ -19,9 +19,8 @@ class _Limits(NamedTuple):
 _NO_LIMITS = _Limits()
 _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMITS)
 
-recorders: ContextVar[tuple[Observer, ...]] = ContextVar("stale_retry.recorders", default=())
+recorders: ContextVar[tuple[Any, ...]] = ContextVar("stale_retry.recorders", default=())
 """Who else is told every event in this context, outermost first. Waits are instant if there is one."""
-
 
 retry_checks: ContextVar[tuple[Callable[[], Any], ...]] = ContextVar("stale_retry.retry_checks", default=())
 """What is asked before each attempt on a refreshed session, async or plain; what one raises ends the call."""

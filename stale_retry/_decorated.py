@@ -12,7 +12,8 @@ from ._call import Call, WrongCall
 from ._checks import name_of
 from ._limit import time_limit
 from ._policy import Policy
-from ._retry import Run, judge, next_attempt
+from ._retry import judge, next_attempt
+from ._run import Run
 from .conflict import Settled
 
 AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]

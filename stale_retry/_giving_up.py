@@ -32,7 +32,7 @@ _WHY: dict[Reason, tuple[type[StaleSessionRetryError], str]] = {
         SessionGoneError,
         "the refresh hook returned None, so the session is gone (if the hook updates it in place, return it)",
     ),
-    "refresh_failed": (SessionRefreshError, "the refresh hook could not reload the session"),
+    "refresh_failed": (SessionRefreshError, "refresh or find_stored raised, so the session could not be reloaded"),
 }
 
 _GAVE_UP = "__stale_retry_gave_up__"

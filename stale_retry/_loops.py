@@ -103,17 +103,32 @@ def current_task() -> Any:
 _spawned: set[asyncio.Task[None]] = set()
 
 
-def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine function, which must not raise, in a task of its own, in a copy of this context."""
+def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+    """Run a coroutine function, which must not raise, in a task of its own, in a copy of this context.
+
+    Returns the native task.
+    """
     loop = current_loop()
     if is_asyncio(loop):
         task = loop.create_task(work())
         _spawned.add(task)  # a loop keeps weak references only
         task.add_done_callback(_spawned.discard)
-        return
+        return task
     import trio
 
-    trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
+    return trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
+
+
+def cancelled_class() -> type[BaseException]:
+    """The error that cancels a task of the running loop; asyncio's where none runs."""
+    loop = current_loop()
+    if loop is not None and not is_asyncio(loop):
+        import trio
+
+        return trio.Cancelled
+    import asyncio
+
+    return asyncio.CancelledError
 
 
 def _nothing() -> None:

@@ -14,8 +14,9 @@ def show_as_own(module: ModuleType, names: Iterable[str]) -> None:
     """Let the module be the home of those of its public names which no other public module has."""
     for name in names:
         thing = getattr(module, name)
-        if not (inspect.isclass(thing) or inspect.isfunction(thing)) or thing.__module__ in _PUBLIC:
-            continue
+        is_own = inspect.isclass(thing) or inspect.isfunction(thing)
+        if not is_own or typing.get_origin(thing) is not None or thing.__module__ in _PUBLIC:
+            continue  # Python 3.10 takes an alias such as `Callable[..., None]` for a class
         own = vars(thing).get("__annotations__") if inspect.isclass(thing) else None
         if own:  # their names are looked up in the class's module, which they would not be found in any more
             hints = typing.get_type_hints(thing, include_extras=True)

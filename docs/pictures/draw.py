@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import bars
+import choices
 import curves
 import race
 import sequences
@@ -27,6 +28,7 @@ def measured(name: str) -> dict[str, Any]:
 
 def pictures() -> dict[str, Canvas]:
     return {
+        "choices": choices.draw(),
         "conflict": sequences.conflict(),
         "queued-turns": sequences.queued_turns(),
         "race": race.draw(measured("race")),

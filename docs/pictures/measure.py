@@ -15,15 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stale_retry.lab import simulation
+import simulation
+
 from stale_retry.lab.contention import Run, contend
-from stale_retry.lab.database import DatabaseStore, async_url
-from stale_retry.lab.demo import STRATEGIES
 
 MEASURED = Path(__file__).parent / "measured"
 
 
 def race(writers: int = 10, events: int = 3) -> dict[str, Any]:
+    from stale_retry.lab.database import async_url  # needs google-adk, which the simulation does not
+
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         runs = asyncio.run(_raced(async_url(f"sqlite:///{Path(folder, 'race.db')}"), writers, events))
     about = f"google-adk {version('google-adk')} on a new SQLite file"
@@ -31,6 +32,9 @@ def race(writers: int = 10, events: int = 3) -> dict[str, Any]:
 
 
 async def _raced(url: str, writers: int, events: int) -> list[Run]:
+    from stale_retry.lab.database import DatabaseStore
+    from stale_retry.lab.demo import STRATEGIES
+
     runs: list[Run] = []
     for strategy in STRATEGIES:
         async with DatabaseStore(url) as store:
@@ -40,10 +44,10 @@ async def _raced(url: str, writers: int, events: int) -> list[Run]:
 
 def _run(run: Run) -> dict[str, Any]:
     kinds: dict[str, list[list[float]]] = {}
-    queues = run.strategy.integrated  # elsewhere nobody waits for a place, only for the event loop
+    queues = run.strategy.integrated  # the others have no queue: their writers wait for the event loop
     for writer, marks in run.marks.items():
         for mark in marks:
-            if mark.kind == "place" and not queues:
+            if mark.kind == "queue" and not queues:
                 continue
             kinds.setdefault(mark.kind, []).append([writer, round(mark.start, 3), round(mark.end, 3)])
     return {

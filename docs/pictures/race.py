@@ -1,4 +1,4 @@
-"""The race under each strategy: one panel a strategy, one row a writer, time to the right."""
+"""The race under each strategy: a panel for each strategy, a row for each writer, time to the right."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _panel(canvas: Canvas, run: dict[str, Any], writers: int, top: float) -> flo
     def spans(kind: str) -> list[tuple[float, float, float]]:
         return [(x(start), x(end), first + ROW * writer) for writer, start, end in run["marks"].get(kind, ())]
 
-    for kind, colour, width in (("wait", "faint", 2.0), ("place", "sky", 3.0), ("reload", "blue", 3.0)):
+    for kind, colour, width in (("wait", "faint", 2.0), ("queue", "sky", 3.0), ("reload", "blue", 3.0)):
         canvas.spans([span for span in spans(kind) if span[1] - span[0] >= 0.5], colour, width)
     for kind, colour in (("rejected", "bad"), ("failed", "muted")):
         canvas.crosses([(end, y) for _, end, y in spans(kind)], colour, 5)
@@ -68,7 +68,7 @@ def _legend(canvas: Canvas, y: float) -> None:
     for column, text in zip(columns, ("stored", "rejected as stale", "given up: lost"), strict=True):
         canvas.text(column + 18, y, text)
     for column, colour, text in zip(
-        columns, ("sky", "faint", "blue"), ("waits for its place", "waits before a retry", "reloads"), strict=True
+        columns, ("sky", "faint", "blue"), ("waits in the queue", "waits before a retry", "reloads"), strict=True
     ):
         canvas.spans([(column - 2, column + 12, y + 16)], colour, 3)
         canvas.text(column + 18, y + 20, text)

@@ -33,7 +33,7 @@ def conflict() -> Canvas:
     canvas.text(store - 14, y + 42, "and bob's message is lost.", "bad", at="end")
     y = 250
     canvas.box(bob - 2, y - 22, 4, 22, "blue")
-    canvas.text(bob - 14, y - 6, "waits a little", "blue", at="end")
+    canvas.text(bob - 14, y - 6, "waits briefly", "blue", at="end")
     _call(canvas, bob, store, y + 22, "reload", "blue")
     _call(canvas, store, bob, y + 56, "version 8", "blue")
     y = 344
@@ -53,8 +53,8 @@ def _over(canvas: Canvas, x: float, y: float, text: str, colour: str) -> None:
 
 
 def queued_turns() -> Canvas:
-    """Three messages of one session are answered one by one; another session's waits for nobody."""
-    canvas = Canvas("Three messages of one session are answered one by one; another session's waits for nobody")
+    """Three messages of one session are answered one by one; another session does not wait."""
+    canvas = Canvas("Three messages of one session are answered one by one; another session does not wait")
     canvas.text(0, 16, "One session, three messages at once", bold=True)
     left, turn = 92, 140
     for number in range(3):
@@ -71,7 +71,7 @@ def queued_turns() -> Canvas:
     canvas.text(0, 208, "message")
     canvas.dots([(left, 204)], "ink", 7)
     _turn(canvas, left + 8, 204, turn)
-    canvas.text(left + 160, 208, "waits for nobody", "muted")
+    canvas.text(left + 160, 208, "does not wait", "muted")
     return canvas
 
 

@@ -1,9 +1,10 @@
-"""google-adk: wrap a session service, and an append that lost a race is retried on the session as it is now."""
+"""google-adk: session services whose appends are retried, and runners whose turns run one at a time."""
 
 import sys
 
 from .. import is_transient_error, retry_if_transient
 from .._public import show_as_own
+from ._ledger import IdempotencyKeyReusedError
 from ._policy import SessionServiceRetrying, retry_on_stale_session
 from ._reconcile import SessionConflict
 from .interleaving import InterleavedTurnError, Interleaving
@@ -11,11 +12,13 @@ from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
 from .service import RetryingSessionService
 from .state_conflicts import StateConflictError, StateConflicts
-from .turns import QueueingRunner, TurnQueuePlugin
+from .turns import QueuedRunners, QueueingRunner, queue_all_runners
 
 __all__ = [
+    "IdempotencyKeyReusedError",
     "InterleavedTurnError",
     "Interleaving",
+    "QueuedRunners",
     "QueueingRunner",
     "RefreshMode",
     "RetryingSessionService",
@@ -23,8 +26,8 @@ __all__ = [
     "SessionServiceRetrying",
     "StateConflictError",
     "StateConflicts",
-    "TurnQueuePlugin",
     "is_transient_error",
+    "queue_all_runners",
     "refresh_session",
     "register_session_services",
     "retry_if_transient",

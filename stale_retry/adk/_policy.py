@@ -98,10 +98,10 @@ class SessionServiceRetrying(StaleSessionRetrying):
         return await super().call(careful(append, self.session, self.stored), *args, **kwargs)
 
     def replace(self, **changes: Any) -> SessionServiceRetrying:
-        changed = type(self)(**{**self._given, **changes})
-        if "key" not in changes:  # append and changed append still queue together
-            vars(changed)["queues"] = self.queues
-        return changed
+        return self._replaced(changes)  # type: ignore[no-any-return]
+
+    def _options(self) -> dict[str, Any]:
+        return self._given
 
     def _queue_of(self, session: Session) -> SlotQueue | None:
         queues = self.queues

@@ -1,1 +1,1 @@
-"""Contention to look at: the demo on a real database, and the simulation without one. Imported only on use."""
+"""The demo: writers and turns race on one session in a real database. Imported only on use."""

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import anyio
 
+from .._types import OptionsButRefresh
+from ..backoff import CLASSIC_SCHEDULE, constant
 from ..detection import is_stale_session_error
 from ..events import RetryEvent
-from .strategies import Strategy
 
-MarkKind = Literal["stored", "rejected", "failed", "reload", "wait", "place"]
+MarkKind = Literal["stored", "rejected", "failed", "reload", "wait", "queue"]
 Append = Callable[[Any, str], Awaitable[Any]]
 """Takes a writer's session and what to append; returns the session that the writer goes on with."""
 
 _writer: ContextVar[int | None] = ContextVar("stale_retry.lab.writer", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Strategy:
+    """How a writer deals with a rejected append.
+
+    Attributes:
+        name: for machines.
+        title: for readers.
+        options: given to `retry_on_stale_session`; None does not retry at all.
+        integrated: use the store's own integration, where it has one, with that one's defaults.
+    """
+
+    name: str
+    title: str
+    options: OptionsButRefresh | None = None
+    integrated: bool = False
+
+
+NONE = Strategy("none", "no retry")
+IMMEDIATE = Strategy(
+    "immediate", "3 immediate retries", {"backoff": constant(0), "jitter": None, "max_attempts": 4, "deadline": 90}
+)
+CLASSIC = Strategy("classic", "classic schedule", cast("OptionsButRefresh", CLASSIC_SCHEDULE))
+OURS = Strategy("ours", "our defaults", {}, integrated=True)
 
 
 @dataclass(frozen=True)
@@ -29,7 +54,7 @@ class Mark:
 
     Attributes:
         kind: an attempt that was "stored", "rejected" as stale or "failed" otherwise, a "reload", a "wait" (the
-            backoff), or waiting for its "place" at a gate.
+            backoff), or waiting in the "queue".
     """
 
     kind: MarkKind
@@ -49,7 +74,7 @@ class Sent:
 
 
 class Timeline:
-    """What the writers of one run did. Kept by the store's own calls, so it is the same for every strategy."""
+    """What the writers of one run did. The store's own calls keep it, so it is the same for every strategy."""
 
     def __init__(self) -> None:
         self.marks: dict[int, list[Mark]] = {}
@@ -64,7 +89,7 @@ class Timeline:
         return anyio.current_time() - self._began
 
     def sending(self, writer: int) -> float:
-        """A writer begins with an append; what passes before its first call is waiting for its place."""
+        """A writer begins an append; the time until its first call counts as waiting in the queue."""
         self._waiting_since[writer] = self.now()
         return self.now()
 
@@ -102,15 +127,13 @@ class Timeline:
         writer = _writer.get()
         since = now if writer is None else self._waiting_since.pop(writer, now)
         if since < now:
-            self._mark("place", since, now)
+            self._mark("queue", since, now)
         return now
 
     def _mark(self, kind: MarkKind, start: float, end: float) -> None:
-        self._of_this_writer().append(Mark(kind, start, end))
-
-    def _of_this_writer(self) -> list[Mark]:
         writer = _writer.get()
-        return [] if writer is None else self.marks[writer]
+        if writer is not None:
+            self.marks[writer].append(Mark(kind, start, end))
 
 
 class Store(Protocol):
@@ -125,7 +148,7 @@ class Store(Protocol):
     def append_with(self, strategy: Strategy) -> Append: ...
 
     async def stored(self) -> list[str]:
-        """What the session holds, read past everything that the writers used."""
+        """The events of the session, read through nothing that the writers used."""
         ...
 
 
@@ -135,7 +158,6 @@ class Run:
 
     strategy: Strategy
     writers: int
-    events: int
     seconds: float
     sent: list[Sent]
     marks: dict[int, list[Mark]]
@@ -152,27 +174,12 @@ class Run:
 
     @property
     def append_calls(self) -> int:
-        return self._count("stored", "rejected", "failed")
-
-    @property
-    def rejected(self) -> int:
-        """Calls of the append that were rejected as stale."""
-        return self._count("rejected")
-
-    @property
-    def reloads(self) -> int:
-        return self._count("reload")
+        return self.count("stored", "rejected", "failed")
 
     @property
     def slowest_append(self) -> float:
         """Seconds."""
         return max(append.end - append.start for append in self.sent)
-
-    @property
-    def append_of_the_99th_percentile(self) -> float:
-        """Seconds."""
-        took = sorted(append.end - append.start for append in self.sent)
-        return took[math.ceil(0.99 * len(took)) - 1]
 
     @property
     def stored_twice(self) -> int:
@@ -191,7 +198,8 @@ class Run:
         """How often each type of error reached a writer."""
         return dict(Counter(append.error for append in self.sent if append.error is not None))
 
-    def _count(self, *kinds: MarkKind) -> int:
+    def count(self, *kinds: MarkKind) -> int:
+        """How many marks of these kinds all writers have."""
         return sum(mark.kind in kinds for marks in self.marks.values() for mark in marks)
 
 
@@ -201,7 +209,7 @@ async def contend(
     """Let `writers` tasks append `events` events each, one after the other, to the store's one session.
 
     Each writer loads the session once, before the clock starts, and keeps it, as an agent runner does for a turn.
-    What an append raises is noted and the writer goes on with its next event. `on_sent` is called after each append.
+    An error of an append is noted, and the writer goes on with its next event. `on_sent` is called after each append.
     """
     append = store.append_with(strategy)
     timeline = store.timeline
@@ -227,4 +235,4 @@ async def contend(
         for writer in range(writers):
             tasks.start_soon(write, writer)
     seconds = timeline.now()
-    return Run(strategy, writers, events, seconds, sent, timeline.marks, Counter(await store.stored()))
+    return Run(strategy, writers, seconds, sent, timeline.marks, Counter(await store.stored()))

@@ -19,17 +19,17 @@ from google.genai import types
 QUESTION, ANSWER = "question", "answer to"
 
 ASKED: ContextVar[str] = ContextVar("stale_retry.lab.asked", default=QUESTION)
-"""The question of the turn that is running, in the task that asks it and in all that are started from it."""
+"""The question of the running turn, in the task that asks it and in tasks started from there."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one request showed to the model.
+    """One request to the model.
 
     Attributes:
-        asked: the question of the turn that it was made in.
-        broken: the rules of form that it breaks; Gemini would refuse it.
-        foreign: whether it shows a question of another turn which has no answer yet.
+        asked: the question of the turn that made it.
+        broken: the rules that it breaks; Gemini would refuse it.
+        foreign: whether it shows a question of another turn that has no answer yet.
         other_last: whether its newest question is another turn's.
     """
 
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass
 class Seen:
-    """All that a model was asked."""
+    """The requests that a model got."""
 
     all: list[Request] = field(default_factory=list[Request])
 
@@ -63,7 +63,7 @@ class Seen:
 
     @property
     def foreign(self) -> int:
-        """Requests that show a question of another turn which has no answer yet."""
+        """Requests that show a question of another turn that has no answer yet."""
         return sum(request.foreign for request in self.all)
 
     @property
@@ -73,12 +73,12 @@ class Seen:
 
     @property
     def questions(self) -> list[str]:
-        """For each request, the question of the turn that it was made in."""
+        """For each request, the question of the turn that made it."""
         return [request.asked for request in self.all]
 
 
 def broken_rules(contents: Sequence[types.Content]) -> list[str]:
-    """Gemini's rules of a request's form (google/adk-python#1581) that these contents break."""
+    """Gemini's rules for the form of a request (google/adk-python#1581) that these contents break."""
     broken: list[str] = []
     if not contents or contents[0].role != "user" or contents[-1].role != "user":
         broken.append("begins and ends with the user")
@@ -96,9 +96,9 @@ def broken_rules(contents: Sequence[types.Content]) -> list[str]:
 
 
 class CheckingLlm(BaseLlm):
-    """Calls the tool `look_up` and then answers the question of the turn that it runs in.
+    """Calls the tool `look_up`, then answers the question of the running turn.
 
-    It answers a request of a refused form too, so that all of a turn's requests are seen.
+    It also answers a request that Gemini would refuse, so that every request of a turn is seen.
     """
 
     model: str = "checking"
@@ -133,17 +133,17 @@ def checking_agent(
     name: str = "assistant",
     seconds: float = 0.0,
 ) -> Agent:
-    """An agent whose model notes what it is asked in `seen`, and takes so many seconds for an answer."""
+    """An agent whose model records each request in `seen` and answers after `seconds`."""
     seen = Seen() if seen is None else seen
     llm = CheckingLlm(seen=seen, calls=bool(tools), seconds=seconds)
-    llm.seen = seen  # this very object, and not pydantic's copy
+    llm.seen = seen  # the same object: pydantic copied it
     return Agent(name=name, model=llm, tools=list(tools))
 
 
 async def ask(
     runner: Runner, question: str, *, user_id: str = "user", session_id: str = "session", **options: Any
 ) -> list[str]:
-    """What one turn answers."""
+    """Run one turn and return its answers."""
     ASKED.set(question)
     message = types.Content(role="user", parts=[types.Part(text=question)])
     arguments: dict[str, Any] = {"user_id": user_id, "session_id": session_id, "new_message": message, **options}

@@ -16,13 +16,12 @@ from google.genai import types
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from .. import StaleSessionRetrying
+from .. import retry_on_stale_session
 from ..adk import RetryingSessionService
-from .contention import Append, Timeline
-from .strategies import Strategy
+from .contention import Append, Strategy, Timeline
 
 CONNECT_WITHIN = 10.0
-"""Seconds that the database is given to answer the first time."""
+"""Seconds that the database has for its first answer."""
 
 _ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "asyncmy"}
 
@@ -34,14 +33,14 @@ class Key(TypedDict):
 
 
 class DatabaseUnreachable(Exception):
-    """Raised when a URL is none, or when nothing behind it answers; the message is one line."""
+    """Raised when a URL is wrong, or when the database does not answer; the message is one line."""
 
 
 def async_url(url: str) -> str:
-    """The URL with the usual async driver where it names none.
+    """The URL, with the usual async driver if it names none.
 
     Raises:
-        DatabaseUnreachable: it is no database URL, or one that no second connection could read.
+        DatabaseUnreachable: it is not a database URL, or no second connection could read that database.
     """
     try:
         parsed = make_url(url)
@@ -55,7 +54,7 @@ def async_url(url: str) -> str:
 
 
 def _check_file(database: str | None) -> None:
-    # Not left to the driver, whose thread may still speak up after the event loop has closed on its first failure.
+    # Checked here, because the driver's thread may still log after the event loop has closed on its first failure.
     if database in (None, "", ":memory:"):
         raise DatabaseUnreachable("an in-memory database cannot be read back from outside; try sqlite:///demo.db")
     file = Path(str(database))
@@ -70,7 +69,7 @@ def shown(url: str) -> str:
 
 
 class _NotedService(DatabaseSessionService):
-    """Google-adk's service, with every append and reading of the session noted."""
+    """Google-adk's service; notes every append and reading of the session."""
 
     def __init__(self, url: str, timeline: Timeline) -> None:
         super().__init__(url)
@@ -88,11 +87,11 @@ class _NotedService(DatabaseSessionService):
 
 
 class DatabaseStore:
-    """One new session; `async with` removes it again and closes the connections.
+    """One new session; `async with` deletes it at the end and closes the connections.
 
     Attributes:
-        service: google-adk's service that it is in.
-        key: which it is there.
+        service: google-adk's service that stores it.
+        key: its names there.
     """
 
     def __init__(self, url: str) -> None:
@@ -136,36 +135,24 @@ class DatabaseStore:
         return [_text_of(event) for event in session.events]
 
     def append_with(self, strategy: Strategy) -> Append:
-        if strategy.integrated:
-            return self._append_integrated()
-        if strategy.options is None:
-            return self._append
-        retrying = StaleSessionRetrying(self._refresh, observers=self.timeline.observe)
-        append_event = retrying.replace(**strategy.options)(self._append_event)
+        observe = self.timeline.observe
+        service = RetryingSessionService(self.service, observers=observe) if strategy.integrated else self.service
+
+        async def append_event(session: Session, event: Event) -> Session:
+            await service.append_event(session, event)
+            return session
+
+        if strategy.options is not None and not strategy.integrated:
+            retrying = retry_on_stale_session(self._refresh, observers=observe)
+            append_event = retrying.replace(**strategy.options)(append_event)
 
         async def append(session: Session, token: str) -> Session:
             return await append_event(session, _event(token))
 
         return append
 
-    async def _append(self, session: Session, token: str) -> Session:
-        return await self._append_event(session, _event(token))
-
-    async def _append_event(self, session: Session, event: Event) -> Session:
-        await self.service.append_event(session, event)
-        return session
-
     async def _refresh(self, session: Session) -> Session | None:
         return await self.service.get_session(**self.key)
-
-    def _append_integrated(self) -> Append:
-        service = RetryingSessionService(self.service, observers=self.timeline.observe)
-
-        async def append(session: Session, token: str) -> Session:
-            await service.append_event(session, _event(token))
-            return session
-
-        return append
 
 
 def _event(token: str) -> Event:

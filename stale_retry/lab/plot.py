@@ -1,6 +1,6 @@
-"""The runs as a picture: one panel a strategy, one row a writer, time to the right."""
+"""The runs as a picture: a panel for each strategy, a row for each writer, time to the right."""
 
-# What matplotlib says of its keywords is not complete.
+# matplotlib's types of its keywords are not complete.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .contention import MarkKind, Run
-from .simulation import Simulated
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito); in grey, the shapes differ.
 _GREEN, _RED, _BLUE, _LIGHT_BLUE, _GREY = "#009e73", "#d55e00", "#0072b2", "#a6d8f0", "#c4c4c4"
-_SERIES = ("#000000", "#999999", "#56b4e9", "#d55e00", "#cc79a7", "#0072b2", "#009e73")
 
 _LINES: dict[MarkKind, tuple[str, str, float]] = {
     "wait": ("wait", _GREY, 1.0),
-    "place": ("waiting for its place", _LIGHT_BLUE, 2.2),
+    "queue": ("waiting in the queue", _LIGHT_BLUE, 2.2),
     "reload": ("reload", _BLUE, 2.2),
 }
 _POINTS: dict[MarkKind, tuple[str, str, str]] = {
@@ -33,7 +31,7 @@ _POINTS: dict[MarkKind, tuple[str, str, str]] = {
 
 
 def save_plot(runs: Sequence[Run], caption: str, file: Path) -> None:
-    """Draw the runs into an svg or png file, told apart by its suffix.
+    """Draw the runs in a file, svg or png by its suffix.
 
     Raises:
         OSError: the file cannot be written.
@@ -48,47 +46,6 @@ def save_plot(runs: Sequence[Run], caption: str, file: Path) -> None:
     panels[-1, 0].set_xlabel("seconds, on a scale of its own in each panel", fontsize=9)
     figure.legend(handles=_legend(runs), loc="outside lower center", ncols=6, frameon=False, fontsize=9, title=caption)
     with rc_context({"svg.fonttype": "none"}):  # text stays text: searchable, and read aloud
-        figure.savefig(file, dpi=150)
-
-
-def save_simulation(results: Sequence[Simulated], caption: str, file: Path) -> None:
-    """Draw writers against seconds, the slowest append and calls, one line a strategy; a hollow point lost something.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    figure.suptitle("Writers of one session", fontsize=14, fontweight="bold")
-    titles = ("seconds until the last is done", "seconds of the slowest append", "calls of the append for each event")
-    panels = figure.subplots(1, len(titles))
-    strategies = list(dict.fromkeys(result.strategy for result in results))
-    for number, strategy in enumerate(strategies):
-        row = [result for result in results if result.strategy is strategy]
-        writers = [result.writers for result in row]
-        colour, marker = _SERIES[number % len(_SERIES)], "osD^v<>"[number % 7]
-        values = ([r.seconds for r in row], [r.slowest for r in row], [r.calls for r in row])
-        for axes, heights in zip(panels, values, strict=True):
-            axes.plot(writers, heights, color=colour, linewidth=1.4, label=strategy.title)
-            for result, height in zip(row, heights, strict=True):
-                face = "none" if result.lost else colour
-                axes.plot([result.writers], [height], marker, color=colour, markerfacecolor=face, markersize=5)
-    for axes, title in zip(panels, titles, strict=True):
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("writers", fontsize=9)
-        axes.set_ylim(bottom=0)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        fontsize=9,
-        title=f"{caption}; hollow: lost",
-    )
-    with rc_context({"svg.fonttype": "none"}):
         figure.savefig(file, dpi=150)
 
 

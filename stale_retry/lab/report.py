@@ -1,7 +1,9 @@
-"""What a reader, or a machine, is shown of the runs."""
+"""The result of the demo, for readers and for machines."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .contention import Run
-from .simulation import Simulated
-from .strategies import Strategy
 from .tables import Mark, Paper
 from .turns import Outcome, Turns
 
@@ -35,7 +35,7 @@ _APPENDS_WIDTH, _TURNS_WIDTH = 30, 20
 
 @contextmanager
 def progress(totals: Mapping[Any, int]) -> Generator[Any]:
-    """A bar for each strategy or way on a terminal, nothing elsewhere.
+    """On a terminal a bar for each strategy or way, elsewhere a line for each half of it; on standard error.
 
     Yields a function to call with the one that has advanced.
     """
@@ -43,16 +43,20 @@ def progress(totals: Mapping[Any, int]) -> Generator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {which: bars.add_task(which.title, total=total, start=False) for which, total in totals.items()}
+        done = Counter[Any]()
 
         def advance(which: Any) -> None:
             bars.start_task(tasks[which])
             bars.advance(tasks[which])
+            done[which] += 1
+            if not console.is_terminal and done[which] in (totals[which] // 2, totals[which]):
+                print(f"{which.title}: {done[which]} of {totals[which]}", file=sys.stderr, flush=True)
 
         yield advance
 
 
 def print_demo(runs: Sequence[Run], appends: str, turns: Sequence[Turns], messages: str, caption: str) -> None:
-    """Both tables, each under a line that says what was done."""
+    """Both tables, each under a line that says what ran."""
     paper = Paper()
     _print_runs(paper, runs, appends)
     paper.print("\n")
@@ -78,7 +82,7 @@ def _print_runs(paper: Paper, runs: Sequence[Run], caption: str) -> None:
         for run in runs
     ]
     paper.table(("", paper.legend(_APPENDS), "lost", "calls", "took"), rows)
-    if not any(run.rejected for run in runs):
+    if not any(run.count("rejected") for run in runs):
         paper.print("\nNothing was rejected as stale, so there was nothing to retry.")
 
 
@@ -98,28 +102,8 @@ def _print_turns(paper: Paper, turns: Sequence[Turns], caption: str) -> None:
     paper.print(paper.legend({mark: _TURNS[outcome] for outcome, mark in _MARKS.items()}))
 
 
-def print_simulation(results: Sequence[Simulated], caption: str) -> None:
-    """The same for the simulation: a column for each number of writers."""
-    by_strategy: dict[Strategy, list[Simulated]] = {}
-    for result in results:
-        by_strategy.setdefault(result.strategy, []).append(result)
-    rows: list[tuple[str | Text, ...]] = [
-        (strategy.title, *map(_simulated, row)) for strategy, row in by_strategy.items()
-    ]
-    writers = [f"{result.writers}\nwriters" for result in next(iter(by_strategy.values()))]
-    paper = Paper()
-    paper.table(("strategy", *writers), rows)
-    told = "appends lost, seconds until the last writer is done, seconds of the slowest append"
-    paper.print(Text(f"\n{told}; {caption}"))
-
-
-def _simulated(result: Simulated) -> Text:
-    lines = f"{result.lost:.1%}", f"{result.seconds:.1f} s", f"{result.slowest:.1f} s"
-    return Text("\n".join(lines), style="red" if result.lost else "green")
-
-
 def broken_promises(run: Run) -> list[str]:
-    """What no strategy may do, found by reading the store back."""
+    """What no strategy may do, seen by reading the store back."""
     found = {
         "stored twice": run.stored_twice,
         "acknowledged, but not stored": run.acknowledged_but_missing,
@@ -129,12 +113,10 @@ def broken_promises(run: Run) -> list[str]:
 
 
 def unanswered(turns: Turns) -> list[str]:
-    """What no queue may do."""
+    """What may not happen in a queue."""
     count = len(turns.outcomes) - turns.count("answered")
     return (
-        [f"{count} of {len(turns.outcomes)} turns were not answered by themselves"]
-        if turns.way.queues and count
-        else []
+        [f"{count} of {len(turns.outcomes)} turns were not answered on their own"] if turns.way.queues and count else []
     )
 
 
@@ -145,9 +127,8 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "stored": run.stored,
         "lost": run.lost,
         "append_calls": run.append_calls,
-        "reloads": run.reloads,
+        "reloads": run.count("reload"),
         "seconds": round(run.seconds, 4),
-        "append_of_the_99th_percentile": round(run.append_of_the_99th_percentile, 4),
         "slowest_append": round(run.slowest_append, 4),
         "stored_twice": run.stored_twice,
         "acknowledged_but_missing": run.acknowledged_but_missing,
@@ -167,17 +148,3 @@ def turns_as_json(turns: Turns) -> dict[str, Any]:
         "seconds": round(turns.seconds, 4),
         "errors": turns.errors,
     }
-
-
-def simulation_as_json(results: Sequence[Simulated]) -> list[dict[str, Any]]:
-    return [
-        {
-            "strategy": result.strategy.name,
-            "writers": result.writers,
-            "lost_share": round(result.lost, 4),
-            "seconds": round(result.seconds, 4),
-            "slowest_append": round(result.slowest, 4),
-            "append_calls_per_event": round(result.calls, 4),
-        }
-        for result in results
-    ]

@@ -1,4 +1,4 @@
-"""Tables with a bar in each row, which are read at a glance on any terminal: without colour, and where it is none."""
+"""Tables with a bar in each row, for any terminal: narrow, without colour, or with ASCII only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Mark:
 
     Attributes:
         sign: one character.
-        plain: the same, where the output knows ASCII only.
+        plain: its replacement on an output with ASCII only.
         style: its colour.
     """
 
@@ -38,23 +38,23 @@ class Paper(Console):
         super().__init__(highlight=False)
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # left to the command line, which knows the exit code
+        raise BrokenPipeError  # the command line handles it and sets the exit code
 
     def bar(self, parts: Sequence[Part], width: int) -> Text:
-        """A sign for each, or fewer signs where there are more than `width`: in proportion, but none is left out."""
+        """One sign each, or at most `width` signs in proportion; every part that is not empty has at least one."""
         text = Text()
         for (_, mark), signs in zip(parts, _scaled([count for count, _ in parts], width), strict=True):
             text.append((mark.plain if self.options.ascii_only else mark.sign) * signs, style=mark.style)
         return text
 
     def legend(self, meanings: Mapping[Mark, str]) -> Text:
-        """What each sign means."""
+        """The meaning of each sign."""
         return Text("  ").join(self.bar([(1, mark)], 1).append(f" {said}") for mark, said in meanings.items())
 
     def table(self, columns: Sequence[str | Text], rows: Sequence[Sequence[str | Text]]) -> None:
-        """A table where it fits, otherwise one block a row.
+        """A table if it fits, otherwise a block for each row.
 
-        The columns' names may have two lines; that of a column of bars is a text, and stands above them only.
+        The name of a column of bars is a `Text`, and blocks leave it out.
         """
         table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="")
         for number, column in enumerate(columns):
@@ -65,12 +65,11 @@ class Paper(Console):
         if self.measure(table, options=self.options.update(width=_NO_LIMIT)).maximum <= self.width:
             self.print(table)
             return
-        names = ["" if isinstance(column, Text) else column.replace("\n", " ") for column in columns]
+        names = ["" if isinstance(column, Text) else column for column in columns]
         for row in rows:
             self.print(Text(str(row[0]), style="bold"))
             for name, cell in zip(names[1:], row[1:], strict=True):
-                line = cell if isinstance(cell, Text) else Text(cell)
-                self.print(Text(f"  {name}: " if name else "  ").append_text(Text(", ").join(line.split("\n"))))
+                self.print(Text(f"  {name}: " if name else "  ").append(cell))
 
 
 def _scaled(counts: Sequence[int], width: int) -> list[int]:

@@ -35,7 +35,7 @@ class Way:
     Attributes:
         name: for machines.
         title: for readers.
-        runner: makes the runner, of an application's name, an agent and a session service.
+        runner: makes the runner from an application's name, an agent and a session service.
         queues: whether turns wait for each other.
     """
 
@@ -71,8 +71,8 @@ class Turns:
     """What became of the turns of one way.
 
     Attributes:
-        outcomes: for each turn, in the order they were sent: "lost" with an error; "refused", if a request of it has a
-            form that Gemini refuses; "mixed", if the model was shown another turn's open question; else "answered".
+        outcomes: of each turn, in the order sent: "lost" if it ended with an error, "refused" if it made a request that
+            Gemini refuses, "mixed" if the model saw another turn's open question, otherwise "answered".
         errors: how often each type of error ended a turn.
         seconds: from the first message to the last answer.
     """
@@ -90,9 +90,9 @@ class Turns:
 async def converse(
     store: DatabaseStore, way: Way, *, turns: int, on_ended: Callable[[], object] = lambda: None
 ) -> Turns:
-    """Send so many messages to the store's one session, each `APART` after the one before, and wait for their turns.
+    """Send messages to the store's one session, one every `APART` seconds, and wait for their turns.
 
-    A turn makes two requests of a local model and calls a tool in between. `on_ended` is called after each turn.
+    A turn makes two requests to a local model and calls a tool in between. `on_ended` is called after each turn.
     """
     seen, key = Seen(), store.key
     runner = way.runner(key["app_name"], checking_agent(seen, seconds=MODEL_TAKES), store.service)

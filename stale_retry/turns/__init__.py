@@ -5,12 +5,14 @@ import sys
 from .._public import show_as_own
 from .errors import SessionBusyError, TurnError, TurnInterruptedError, TurnLostError
 from .events import TurnEvent, TurnObserver
-from .leases import LeaseStore
-from .postgres import postgres_lease
-from .queue import Turn, TurnQueue, WhenBusy
+from .leases import LeaseAnswer, LeaseNews, LeaseStore
+from .queue import Turn, TurnQueue, WhenBusy, current_turn
 from .redis import redis_lease
+from .sql import sql_lease
 
 __all__ = [
+    "LeaseAnswer",
+    "LeaseNews",
     "LeaseStore",
     "SessionBusyError",
     "Turn",
@@ -21,8 +23,9 @@ __all__ = [
     "TurnObserver",
     "TurnQueue",
     "WhenBusy",
-    "postgres_lease",
+    "current_turn",
     "redis_lease",
+    "sql_lease",
 ]
 
 show_as_own(sys.modules[__name__], __all__)

@@ -1,23 +1,25 @@
-"""How a turn ends that did not have its place, or did not keep it."""
+"""How a turn ends that did not get its slot, or did not keep it."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any, Literal
 
-BusyReason = Literal["busy", "longest", "deadline"]
+BusyReason = Literal["busy", "longest", "deadline", "deadlock"]
+EndReason = Literal["newer", "stopped"]
 
 
 class TurnError(RuntimeError):
-    """What the three errors of a turn have in common, for whoever answers them alike."""
+    """The base of the three errors of a turn, for code that answers them alike."""
 
 
 class SessionBusyError(TurnError):
-    """Raised by `async with turns(key)` when a turn is refused. Its block was not entered, so nothing is stored.
+    """Raised when a turn is refused. Its block was not entered, so nothing of it is stored.
 
     Attributes:
         reason: "busy", another turn runs and `when_busy` is "reject"; "longest", as many wait already as may;
-            "deadline", the place was not had in time.
+            "deadline", the turn waited that long; "deadlock", the turn that runs waits, itself or through others, for
+            a turn that this one is inside of.
         waiting: how many turns of this process wait for the same key.
         waited: seconds that this one waited.
     """
@@ -34,22 +36,25 @@ class SessionBusyError(TurnError):
 
 
 class TurnInterruptedError(TurnError):
-    """Raised out of `async with turns(key)` when a newer turn of the key took the place; `when_busy` is "interrupt".
+    """Raised when a turn was ended from outside.
 
     Attributes:
-        started: whether the block was entered. What it stored until then is stored; if it was not, nothing is.
+        reason: "newer", a newer turn of the key took its slot, with `when_busy="interrupt"`; "stopped", somebody called
+            `TurnQueue.stop`.
+        started: whether the block was entered. What it stored until then is stored; if it was not entered, nothing is.
     """
 
-    def __init__(self, message: str, *, started: bool) -> None:
+    def __init__(self, message: str, *, reason: EndReason, started: bool) -> None:
         super().__init__(message)
+        self.reason: EndReason = reason
         self.started = started
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), started=self.started), self.args
+        return functools.partial(type(self), reason=self.reason, started=self.started), self.args
 
 
 class TurnLostError(TurnError):
-    """Raised out of `async with turns(key)` when the lease that processes share ran out while the turn ran.
+    """Raised when the lease that processes share ran out while the turn ran.
 
     Another process may have begun a turn of its own meanwhile, so what this one stored may stand among that one's.
     """

@@ -10,7 +10,7 @@ from typing import Literal
 logger: logging.Logger = logging.getLogger("stale_retry")
 
 TurnKind = Literal["waiting", "started", "ended", "refused", "interrupted"]
-TurnReason = Literal["busy", "longest", "deadline", "interrupted", "lost", "dropped"]
+TurnReason = Literal["busy", "longest", "deadline", "deadlock", "newer", "stopped", "lost", "dropped"]
 _WORDS = {
     "waiting": "is waiting",
     "started": "started",
@@ -25,16 +25,17 @@ class TurnEvent:
     """One thing that happened to one turn. Carries names and numbers: never a key.
 
     Attributes:
-        kind: "waiting", the key is busy and the turn stands in line; "started", it has its place; "ended", it gave
-            its place back; "refused", it was not let in; "interrupted", it was told to end, or gave up its place in
-            the line for a newer one. A turn that is cancelled while it waits reports nothing more. One inside
-            another turn of its key reports nothing at all.
+        kind: "waiting", the key is busy and the turn waits in the queue; "started", it has its slot; "ended", it gave
+            its slot back; "refused", it was not let in; "interrupted", it was told to end, while it ran or while it
+            waited. A turn that is cancelled while it waits reports nothing more. One inside another turn of its key
+            reports nothing at all.
         name: the queue's name.
         waiting: how many turns of this process wait for the key now.
         waited: seconds that this turn waited so far.
         running: seconds since it started, None before that.
-        reason: of "refused" that of the `SessionBusyError`; of "interrupted" "interrupted" by a newer turn or "lost",
-            its lease ran out; of "ended" that one too if there was one, or "dropped" when nobody left the block.
+        reason: of "refused", that of the `SessionBusyError`; of "interrupted", "newer" for a newer turn, "stopped", or
+            "lost" when its lease ran out; of "ended", that one too if there was one, or "dropped" when no code left
+            the block.
     """
 
     kind: TurnKind
@@ -50,10 +51,10 @@ TurnObserver = Callable[[TurnEvent], None]
 
 
 def log_turn(event: TurnEvent) -> None:
-    """Log to `logging.getLogger("stale_retry")`: WARNING for what was refused or interrupted, INFO for a turn that
+    """Log to `logging.getLogger("stale_retry")`: WARNING for a turn that was refused or interrupted, INFO for one that
     waits or had to wait, DEBUG for the rest. The event's fields are in the record under `stale_retry.`.
     """
-    level = _level(event)
+    level = level_of(event.kind, event.waited)
     if not logger.isEnabledFor(level):
         return
     fields = {f"stale_retry.{name}": value for name, value in vars(event).items()}
@@ -66,15 +67,7 @@ def log_turn(event: TurnEvent) -> None:
     logger.log(level, text, *values, extra=fields)
 
 
-def _level(event: TurnEvent) -> int:
-    if event.kind in ("refused", "interrupted"):
+def level_of(kind: TurnKind, waited: float) -> int:
+    if kind in ("refused", "interrupted"):
         return logging.WARNING
-    return logging.INFO if event.kind == "waiting" or (event.kind == "started" and event.waited) else logging.DEBUG
-
-
-def tell(observers: tuple[TurnObserver, ...], event: TurnEvent) -> None:
-    for observer in observers:
-        try:
-            observer(event)
-        except Exception:
-            logger.exception("an observer of turns raised; the turn goes on")
+    return logging.INFO if kind == "waiting" or (kind == "started" and waited) else logging.DEBUG

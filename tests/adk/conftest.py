@@ -5,8 +5,15 @@ import pytest_asyncio
 from google.adk.sessions import DatabaseSessionService
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
+from . import queues
 from .app import KEY
 from .releases import DATABASE_LOCKS, DATABASE_REJECTS_STALE, FAKED
+
+
+@pytest.fixture(autouse=True)
+def runners_as_google_made_them():
+    yield
+    queues.undo_queueing()
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ import sys
 from google.adk.sessions import DatabaseSessionService
 
 from stale_retry.adk import QueueingRunner, RetryingSessionService
-from stale_retry.turns import TurnQueue, postgres_lease
+from stale_retry.turns import TurnQueue, sql_lease
 
 from .conversation import Seen, ask, checking_agent
 
@@ -30,7 +30,7 @@ async def main(database, leases, timeout, name, count, seconds):
 
     seen = Seen()
     service = DatabaseSessionService(database)
-    turns = TurnQueue(shared=postgres_lease(leases, timeout=float(timeout), poll=0.05), deadline=60, observers=())
+    turns = TurnQueue(shared=sql_lease(leases, timeout=float(timeout), poll=0.05), deadline=60, observers=())
     runner = QueueingRunner(
         app_name="app",
         agent=checking_agent(seen, tools=[look_up]),
@@ -39,7 +39,7 @@ async def main(database, leases, timeout, name, count, seconds):
     )
     questions = [f"question {name}{number}" for number in range(int(count))]
     say("begins")
-    outcomes = await asyncio.gather(*(ask(runner, question) for question in questions))
+    outcomes = await asyncio.gather(*(ask(runner, question) for question in questions), return_exceptions=True)
     answered = [outcome == [f"answer to {question}"] for question, outcome in zip(questions, outcomes, strict=True)]
     say(json.dumps({"answered": answered, "refused": seen.refused, "foreign": seen.foreign}))
     await service.db_engine.dispose()

@@ -1,7 +1,7 @@
-"""What a client of google-adk's web server sees of the queue."""
+"""What a client of google-adk's web server sees of the queue, without further set-up."""
 
 import asyncio
-import inspect
+import logging
 import sys
 import textwrap
 
@@ -9,15 +9,10 @@ import httpx
 import pytest
 from google.adk.cli.fast_api import get_fast_api_app
 
-from stale_retry.adk.http import answer_turn_errors
+from stale_retry.adk import queue_all_runners
+from stale_retry.turns import TurnQueue
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(
-        "extra_plugins" not in inspect.signature(get_fast_api_app).parameters,
-        reason="this release's server takes no plugins",
-    ),
-]
+pytestmark = pytest.mark.asyncio
 
 AGENT = """
     import asyncio
@@ -38,33 +33,27 @@ AGENT = """
     root_agent = Agent(name="chat", model=Slow())
 """
 
-PLUGIN = """
-    from stale_retry.adk.turns import TurnQueuePlugin
-    from stale_retry.turns import TurnQueue
-
-    plugin = TurnQueuePlugin(TurnQueue("reject", observers=()))
-    patient = TurnQueuePlugin(TurnQueue(observers=()))
-"""
-
 
 @pytest.fixture
-def agents(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch):
+    """Makes google-adk's own server, whose turns queue."""
     (tmp_path / "chat").mkdir()
     (tmp_path / "chat" / "__init__.py").write_text("from . import agent\n")
     (tmp_path / "chat" / "agent.py").write_text(textwrap.dedent(AGENT))
-    (tmp_path / "our_plugins.py").write_text(textwrap.dedent(PLUGIN))
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in ("chat", "our_plugins")]:
+
+    def make(*args, **options):
+        queue_all_runners(TurnQueue(*args, **options))
+        return get_fast_api_app(agents_dir=str(tmp_path), session_service_uri="memory://", web=False)
+
+    yield make
+    queue_all_runners().undo()
+    for name in [name for name in sys.modules if name.split(".")[0] == "chat"]:
         del sys.modules[name]
 
 
 def client_of(app):
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://here")
-
-
-def server(agents, plugin="our_plugins.plugin"):
-    return get_fast_api_app(agents_dir=str(agents), session_service_uri="memory://", web=False, extra_plugins=[plugin])
 
 
 def message(text):
@@ -82,45 +71,50 @@ async def with_one_turn_running(client):
     raise AssertionError("the first turn never ran")
 
 
-async def test_a_busy_session_is_409_with_words(agents):
-    app = server(agents)
-    answer_turn_errors(app)
-    async with client_of(app) as client:
+async def test_a_refused_turn_is_409_with_words_and_one_line_in_the_log(server, caplog):
+    async with client_of(server("reject")) as client:
         first, going_on = await with_one_turn_running(client)
-        refused = await client.post("/run", json=message("second"))
+        with caplog.at_level(logging.INFO):
+            caplog.clear()
+            refused = await client.post("/run", json=message("second"))
         assert refused.status_code == 409
-        assert refused.json()["error"] == "SessionBusyError"
-        assert refused.json()["reason"] == "busy"
         assert "the session is busy" in refused.json()["detail"]
+        (line,) = [record for record in caplog.records if not record.name.startswith("httpx")]
+        assert (line.name, line.levelname, line.exc_info) == ("stale_retry", "WARNING", None)
         going_on.set()
         assert (await first).status_code == 200
         session = (await client.get("/apps/chat/users/ada/sessions/s1")).json()
         assert [event["content"]["parts"][0]["text"] for event in session["events"]] == ["first", "pong"]
 
 
-async def test_every_other_error_is_what_it_was(agents):
-    app = server(agents)
-    answer_turn_errors(app)
+async def test_a_stopped_turn_is_409_with_one_line_in_the_log(server, caplog):
+    async with client_of(server()) as client:
+        first, _ = await with_one_turn_running(client)
+        with caplog.at_level(logging.WARNING):
+            caplog.clear()
+            assert await queue_all_runners().turns.stop(("chat", "ada", "s1"))
+            stopped = await first
+        assert stopped.status_code == 409
+        assert "stopped" in stopped.json()["detail"]
+        assert [record.exc_info for record in caplog.records if record.exc_info] == []
+        # google-adk 2.0 to 2.6 adds a line of its own.
+        assert [record.name for record in caplog.records if not record.name.startswith("google")] == ["stale_retry"]
 
-    @app.get("/broken")
-    async def broken():
-        raise RuntimeError("something else")
 
-    async with client_of(app) as client:
-        assert (await client.get("/broken")).status_code == 500
-
-
-async def test_a_stream_says_that_the_session_is_busy(agents):
-    async with client_of(server(agents)) as client:
+async def test_a_stream_says_that_the_session_is_busy(server, caplog):
+    async with client_of(server("reject")) as client:
         first, going_on = await with_one_turn_running(client)
-        streamed = await client.post("/run_sse", json=message("second"))
+        with caplog.at_level(logging.WARNING):
+            caplog.clear()
+            streamed = await client.post("/run_sse", json=message("second"))
+        assert [(record.name, record.exc_info) for record in caplog.records] == [("stale_retry", None)]
         assert "the session is busy" in streamed.text
         going_on.set()
         await first
 
 
-async def test_messages_that_wait_are_answered_one_by_one(agents):
-    async with client_of(server(agents, "our_plugins.patient")) as client:
+async def test_messages_that_wait_are_answered_one_by_one(server):
+    async with client_of(server()) as client:
         first, going_on = await with_one_turn_running(client)
         others = [asyncio.create_task(client.post("/run", json=message(f"{n}"), timeout=20)) for n in range(3)]
         await asyncio.sleep(0.05)
@@ -129,10 +123,3 @@ async def test_messages_that_wait_are_answered_one_by_one(agents):
         session = (await client.get("/apps/chat/users/ada/sessions/s1")).json()
         authors = [event["author"] for event in session["events"]]
         assert authors == ["user", "chat"] * 4
-
-
-async def test_the_plugin_can_be_named_by_its_class(agents):
-    async with client_of(server(agents, "stale_retry.adk.turns.TurnQueuePlugin")) as client:
-        first, going_on = await with_one_turn_running(client)
-        going_on.set()
-        assert (await first).status_code == 200

@@ -1,6 +1,7 @@
 """Turns of several processes on one PostgreSQL, through google-adk's own runner, one of which is killed in mid-turn."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from google.adk.sessions import DatabaseSessionService
+
+from stale_retry.turns import TurnQueue, sql_lease
 
 from .app import KEY, load
 
@@ -27,11 +30,9 @@ PATIENCE = 5.0
 
 
 class Process:
-    def __init__(self, database, name, count, seconds):
-        leases = database.replace("+asyncpg", "")
-        arguments = [database, leases, TIMEOUT, name, count, seconds]
+    def __init__(self, program, *arguments):
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "adk.talker", *map(str, arguments)],
+            [sys.executable, "-W", "ignore", "-m", program, *map(str, arguments)],
             cwd=Path(__file__).parents[1],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=subprocess.PIPE,
@@ -66,15 +67,37 @@ def database(new_postgresql_database):
 @pytest.fixture
 def start(database):
     """Starts processes on the database, none of which outlives the test."""
+    with processes() as starting:
+        yield lambda *arguments: starting("adk.talker", database, database, TIMEOUT, *arguments)
+
+
+@pytest.fixture
+def shop(database, tmp_path):
+    """Starts processes that deliver messages: `shop(seconds, [[text, key], ...])`. `log` is what they did."""
+    log = tmp_path / "log"
+    log.touch()
+    with processes() as starting:
+
+        def shop(seconds, deliveries):
+            return starting("adk.shop", database, TIMEOUT, log, seconds, json.dumps(deliveries))
+
+        shop.log = lambda: log.read_text().split()
+        yield shop
+
+
+@contextlib.contextmanager
+def processes():
     started = []
 
-    def start(name, count, seconds):
-        started.append(Process(database, name, count, seconds))
+    def starting(*arguments):
+        started.append(Process(*arguments))
         return started[-1]
 
-    yield start
-    for process in started:
-        process.kill()
+    try:
+        yield starting
+    finally:
+        for process in started:
+            process.kill()
 
 
 def stored_in(url):
@@ -128,3 +151,48 @@ def test_when_one_is_killed_in_mid_turn_the_others_go_on_within_the_leases_time(
     stored = spans(stored_in(database))
     assert stored[0] == ("question killed0", 2)
     assert sorted(stored[1:]) == [(f"question {name}{number}", 4) for name in "ab" for number in range(2)]
+
+
+def test_a_turn_is_stopped_from_another_process_within_two_seconds_and_leaves_a_whole_history(database, start):
+    running = start("a", 1, 600)
+    running.hears("calls")
+
+    async def stop():
+        leases = sql_lease(database)
+        try:
+            return await TurnQueue(shared=leases).stop(("app", "user", "session"))
+        finally:
+            await leases.aclose()
+
+    assert asyncio.run(stop())
+    at = time.monotonic()
+    assert running.result() == {"answered": [False], "refused": [], "foreign": 0}
+    assert time.monotonic() - at <= 2 + PATIENCE
+    events = stored_in(database)
+    calls = [call.id for event in events for call in event.get_function_calls()]
+    assert calls == [response.id for event in events for response in event.get_function_responses()]
+    after = start("b", 1, 0.02).result()
+    assert (after["answered"], after["refused"]) == ([True], [])
+
+
+BOOKED = ["call", "response", "answer to book it"]
+
+
+def test_one_message_delivered_three_times_in_two_processes_is_answered_by_one_run(shop):
+    here, there = shop(0.3, [["book it", "k"]] * 2), shop(0.3, [["book it", "k"]])
+    assert here.result() == {"answers": [BOOKED] * 2, "refused": []}
+    assert there.result() == {"answers": [BOOKED], "refused": []}
+    assert shop.log() == ["model", "charge", "model"]
+
+
+def test_a_message_whose_process_was_killed_after_the_tool_is_answered_elsewhere_and_charged_once(database, shop):
+    killed = shop(600, [["book it", "k"]])
+    killed.hears("begins")
+    until = time.monotonic() + 60
+    while shop.log() != ["model", "charge", "model"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    killed.kill()
+    assert shop(0, [["book it", "k"]] * 2).result() == {"answers": [BOOKED] * 2, "refused": []}
+    assert shop.log().count("charge") == 1
+    assert [text for text, _ in spans([event for event in stored_in(database) if event.content])].count("book it") == 1

@@ -75,18 +75,18 @@ def three_immediate_retries(service: BaseSessionService) -> Append:
 
 
 def classic_schedule(service: BaseSessionService) -> Append:
-    return RetryingSessionService(service, refresh="full", gate=None, **CLASSIC_SCHEDULE).append_event
+    return RetryingSessionService(service, refresh="full", key=None, **CLASSIC_SCHEDULE).append_event
 
 
-def ours_without_gate(service: BaseSessionService) -> Append:
-    return RetryingSessionService(service, gate=None).append_event
+def ours_without_a_queue(service: BaseSessionService) -> Append:
+    return RetryingSessionService(service, key=None).append_event
 
 
 def ours(service: BaseSessionService) -> Append:
     return RetryingSessionService(service).append_event
 
 
-STRATEGIES = (no_retry, three_immediate_retries, classic_schedule, ours_without_gate, ours)
+STRATEGIES = (no_retry, three_immediate_retries, classic_schedule, ours_without_a_queue, ours)
 
 
 @dataclass

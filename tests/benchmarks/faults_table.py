@@ -1,4 +1,4 @@
-"""The table of docs/how-to/faults.md: `python tests/benchmarks/faults_table.py`, and with `--gates` that of gate.md.
+"""The table of docs/how-to/faults.md: `python tests/benchmarks/faults_table.py`.
 
 Each fault is played again and again against writers in two processes, first by the strategy that it defeats, then by
 the documented one, each run with another seed.
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults.audit import Report
 from faults.crew import Crew
 from faults.scenarios import SCENARIOS, Bench
-from faults.servers import Postgres, Redis
+from faults.servers import Postgres
 
 NAMES = {
     "bare": "no retry",
@@ -55,49 +55,19 @@ async def faults(bench: Bench, runs: int, only: list[str]) -> None:
             print(row(scenario.title, strategy, reports), flush=True)
 
 
-async def gates(bench: Bench, redis: Redis, runs: int) -> None:
-    print("| processes x writers | gate | runs | stored | calls per stored event | seconds for a run |")
-    print("|---|---|---:|---:|---:|---:|")
-    kinds = {
-        "none": ("none", ""),
-        "local": ("local", ""),
-        "local, then PostgreSQL": ("postgres", bench.postgres.url),
-        "local, then Redis": ("redis", redis.url),
-    }
-    for processes, writers, events in ((2, 1, 20), (4, 1, 20), (4, 5, 5), (8, 10, 3)):
-        reports: dict[str, list[Report]] = {kind: [] for kind in kinds}
-        for _ in range(runs):
-            for kind, gate in kinds.items():
-                size = {"processes": processes, "writers": writers, "events": events}
-                reports[kind].append(await bench.run("retrying", bench.on_postgres(), gate=gate, **size))
-        for kind, those in reports.items():
-            assert all(report.nothing_lost_nothing_twice for report in those)
-            stored, calls = sum(report.stored for report in those), sum(report.calls for report in those)
-            seconds = sum(report.seconds for report in those) / runs
-            print(f"| {processes} x {writers} | {kind} | {runs} | {stored} | {calls / stored:.2f} | {seconds:.2f} |")
-
-
 async def main(options: argparse.Namespace) -> None:
     crew, postgres = Crew(), Postgres()
-    redis = Redis() if options.gates else None
     try:
         with tempfile.TemporaryDirectory() as directory:
-            bench = Bench(crew, postgres, Path(directory))
-            if redis is not None:
-                await gates(bench, redis, options.runs)
-            else:
-                await faults(bench, options.runs, options.only)
+            await faults(Bench(crew, postgres, Path(directory)), options.runs, options.only)
     finally:
         crew.close()
         postgres.close()
-        if redis is not None:
-            redis.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--gates", action="store_true")
     parser.add_argument("--only", nargs="*", default=[], metavar="FAULT")
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)

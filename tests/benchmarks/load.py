@@ -67,14 +67,14 @@ async def memory(appends: int) -> None:
     tracemalloc.start()
     base = tracemalloc.get_traced_memory()[0]
     tenth = max(1, appends // SESSION // 10)
-    print(f"{'appends':>9} {'conflicts':>9} {'KiB more':>9} {'in gate':>8}")
+    print(f"{'appends':>9} {'conflicts':>9} {'KiB more':>9} {'queues':>8}")
     service.rejected = 0
     for turn in range(1, 10 * tenth + 1):
         await use_a_session(wrapped, f"session-{turn}", conflict=True)
         if turn % tenth == 0:
             gc.collect()
             more = (tracemalloc.get_traced_memory()[0] - base) / 1024
-            print(f"{turn * SESSION:>9} {service.rejected:>9} {more:>9.1f} {len(wrapped.retrying.gate[0]):>8}")
+            print(f"{turn * SESSION:>9} {service.rejected:>9} {more:>9.1f} {len(wrapped.retrying.queues):>8}")
     tracemalloc.stop()
 
 

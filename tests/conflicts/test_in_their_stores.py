@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from stale_retry.detection import is_conflict_error
-from stale_retry.transient import is_transient_error
+from stale_retry.transient import is_transient_error, leaves_doubt
 
 pytestmark = pytest.mark.servers
 
@@ -65,6 +65,20 @@ class TestRedis:
         await client.aclose()
         assert is_transient_error(caught.value)
 
+    @pytest.mark.asyncio
+    async def test_a_pool_without_a_connection_left_stored_nothing(self, redis_server):
+        import redis.asyncio
+
+        pool = redis.asyncio.ConnectionPool.from_url(redis_server.url, max_connections=1)
+        client, taken = redis.asyncio.Redis(connection_pool=pool), await pool.get_connection()
+        with pytest.raises(redis.exceptions.MaxConnectionsError) as caught:
+            await client.set("chat", "mine")
+        await pool.release(taken)
+        await client.aclose()
+        await pool.aclose()
+        assert is_transient_error(caught.value)
+        assert not leaves_doubt(caught.value)
+
 
 @pytest.fixture
 def aws(monkeypatch):
@@ -119,6 +133,41 @@ class TestDynamoDb:
         assert caught.value.response["CancellationReasons"][0]["Code"] == "None"
         assert is_conflict_error(caught.value)
 
+    @pytest.fixture
+    def pynamodb_model(self, table):
+        from pynamodb.attributes import NumberAttribute, UnicodeAttribute, VersionAttribute
+        from pynamodb.models import Model
+
+        class Event(Model):
+            class Meta:
+                table_name = "events"
+                region = "us-east-1"
+
+            id = UnicodeAttribute(hash_key=True)
+            n = NumberAttribute(default=0)
+            version = VersionAttribute()
+
+        Event("chat").save()
+        return Event
+
+    @pytest.mark.parametrize("in_a_transaction", [False, True])
+    def test_a_version_of_pynamodb_that_moved_on_is_a_conflict(self, pynamodb_model, in_a_transaction):
+        from pynamodb.connection import Connection
+        from pynamodb.exceptions import PynamoDBException
+        from pynamodb.transactions import TransactWrite
+
+        mine, theirs = pynamodb_model.get("chat"), pynamodb_model.get("chat")
+        mine.n, theirs.n = 1, 2
+        theirs.save()
+        with pytest.raises(PynamoDBException) as caught:
+            if in_a_transaction:
+                with TransactWrite(connection=Connection(region="us-east-1")) as transaction:
+                    transaction.save(mine)
+            else:
+                mine.save()
+        assert is_conflict_error(caught.value)
+        assert not is_transient_error(caught.value)
+
     def test_a_mistake_is_not(self, table):
         with client_error() as caught:
             table.put_item(TableName="events", Item={})
@@ -137,6 +186,28 @@ def test_an_s3_object_that_is_another_is_a_conflict(aws, condition):
         client.put_object(Bucket="bucket", Key="chat", Body=b"mine", **condition)
     assert is_conflict_error(caught.value)
     assert not is_transient_error(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_an_s3_object_that_is_another_is_in_doubt_through_aiobotocore(monkeypatch):
+    """aiohttp beneath it may have sent the PUT before, and neither of them says so."""
+    from aiobotocore.session import get_session
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    async with get_session().create_client("s3", region_name="us-east-1", endpoint_url=address) as client:
+        await client.create_bucket(Bucket="bucket")
+        await client.put_object(Bucket="bucket", Key="chat", Body=b"theirs")
+        with client_error() as caught:
+            await client.put_object(Bucket="bucket", Key="chat", Body=b"mine", IfMatch='"another"')
+    server.stop()
+    assert not is_conflict_error(caught.value)
+    assert is_transient_error(caught.value)
+    assert leaves_doubt(caught.value)
 
 
 IN_MEMORY = {"PERSISTENCE_MODULE": "eventsourcing.popo"}
@@ -171,6 +242,26 @@ class TestEventsourcing:
             application.save(mine)
         assert is_conflict_error(caught.value)
         assert not is_transient_error(caught.value)
+
+    def test_an_aggregate_that_moved_on_is_in_doubt_on_postgresql(self, postgres):
+        """The recorder for PostgreSQL sends an insert again when its answer was lost, and meets its own event."""
+        from eventsourcing.application import Application
+        from eventsourcing.persistence import IntegrityError
+
+        name = {"POSTGRES_DBNAME": "postgres", "POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": ""}
+        host = {"POSTGRES_HOST": postgres.socket_directory, "POSTGRES_PORT": "5432"}
+        application = Application(env={"PERSISTENCE_MODULE": "eventsourcing.postgres", **name, **host})
+        chat = chat_class()()
+        application.save(chat)
+        mine, theirs = application.repository.get(chat.id), application.repository.get(chat.id)
+        mine.say("mine"), theirs.say("theirs")
+        application.save(theirs)
+        with pytest.raises(IntegrityError) as caught:
+            application.save(mine)
+        application.close()
+        assert not is_conflict_error(caught.value)
+        assert is_transient_error(caught.value)
+        assert leaves_doubt(caught.value)
 
     @pytest.mark.parametrize(
         "environment",

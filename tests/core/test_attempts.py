@@ -7,7 +7,6 @@ from tenacity import stop_after_attempt
 from stale_retry import (
     AttemptsExhaustedError,
     StaleSessionError,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
@@ -216,7 +215,7 @@ class TestTheLoop:
         # Once the attempt's own scope was the outer one, and leaving it first was an error after the event was stored.
         store.faults.stale = 2
         policy = retrying.replace(
-            gate=local_gate(lambda session: session.id) if gated else None, attempt_timeout=10 if timed else None
+            key=lambda session: session.id if gated else None, attempt_timeout=10 if timed else None
         )
         async for attempt in policy.attempts(store.open()):
             with anyio.fail_after(10):

@@ -15,7 +15,6 @@ from stale_retry import (
     StaleSessionRetryError,
     constant,
     linear,
-    local_gate,
     retry_on_stale_session,
 )
 

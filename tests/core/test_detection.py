@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tenacity import RetryCallState, retry_if_exception, retry_if_exception_type
 
 from stale_retry.detection import (
+    grpc_status,
     http_status,
     is_conflict_error,
     is_stale_session_error,
@@ -194,13 +195,73 @@ def cancelled(*reasons):
     return aws("TransactionCanceledException", CancellationReasons=[{"Code": reason} for reason in reasons])
 
 
-def mongodb(code, *labels):
+PYMONGO_ERROR = type("PyMongoError", (Exception,), {"__module__": "pymongo.errors"})
+OPERATION_FAILURE = type("OperationFailure", (PYMONGO_ERROR,), {"__module__": "pymongo.errors"})
+
+
+def mongodb(code, *labels, **details):
+    attributes = {"code": code, "has_error_label": labels.__contains__, "details": details}
+    return lookalike("pymongo.errors.WriteError", bases=(OPERATION_FAILURE,), **attributes)
+
+
+def mongodb_bulk(*codes, labels=(), **details):
+    details["writeErrors"] = [{"code": code, "errmsg": DUPLICATE} for code in codes]
+    attributes = {"code": 65, "has_error_label": labels.__contains__, "details": details}
+    return lookalike("pymongo.errors.BulkWriteError", bases=(OPERATION_FAILURE,), **attributes)
+
+
+DUPLICATE = (
+    'E11000 duplicate key error collection: db.events index: one_version dup key: { stream: "index: x dup key" }'
+)
+
+
+def beanie(key):
+    error = lookalike("beanie.exceptions.RevisionIdWasChanged")
+    error.__context__ = mongodb(11000, keyPattern=key)
+    return error
+
+
+def neo4j(code):
+    return lookalike("neo4j.exceptions.Neo4jError", code=code)
+
+
+def oracle(code, said="..."):
     return lookalike(
-        "pymongo.errors.OperationFailure",
-        bases=(type("PyMongoError", (Exception,), {"__module__": "pymongo.errors"}),),
-        code=code,
-        has_error_label=labels.__contains__,
+        "oracledb.exceptions.Error", lookalike("oracledb.errors._Error", f"{code}: {said}", full_code=code)
     )
+
+
+def pyodbc(state, said):
+    return lookalike("pyodbc.Error", state, f"[{state}] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]{said}")
+
+
+def pytds(code, said="from the server"):
+    return lookalike("pytds.tds_base.DatabaseError", said, None, number=code, text=said)
+
+
+def pymssql(code, said=b"from the server"):
+    return lookalike("pymssql.exceptions.Error", code, said)
+
+
+def postgrest(code, message=""):
+    return lookalike("postgrest.exceptions.APIError", code=code, message=message)
+
+
+def sqlite(text):
+    return lookalike("sqlite3.IntegrityError", text)
+
+
+def sqlite_code(code):
+    return lookalike("sqlite3.OperationalError", "database is locked", sqlite_errorcode=code)
+
+
+def aiohttp(status, method):
+    request = SimpleNamespace(method=method)
+    return lookalike("aiohttp.client_exceptions.ClientResponseError", status=status, request_info=request)
+
+
+def azure(code):
+    return lookalike("azure.core.exceptions.HttpResponseError", status_code=412, error_code=code)
 
 
 def grpc(status):
@@ -248,8 +309,70 @@ CONFLICTS = {
     ),
     "gRPC": grpc("ABORTED"),
     "google-genai": lookalike("google.genai.errors.APIError", code=409, status="ABORTED"),
+    "Google, by its gRPC status": lookalike(
+        "google.api_core.GoogleAPICallError", code=409, grpc_status_code=SimpleNamespace(name="ABORTED")
+    ),
     "MongoDB": mongodb(112, "TransientTransactionError"),
+    "MongoDB, many writes": mongodb_bulk(112, nInserted=0),
+    "MongoDB, many writes in a transaction": mongodb_bulk(112, nInserted=2, labels=["TransientTransactionError"]),
+    "MongoDB, an aborted transaction": mongodb(251, "TransientTransactionError"),
+    "Beanie": lookalike("beanie.exceptions.RevisionIdWasChanged"),
+    "Beanie, when it inserts": beanie({"_id": 1}),
+    "MariaDB, snapshot isolation": lookalike("pymysql.err.MySQLError", 1020, "Record has changed since last read"),
+    "MySQL, group replication": lookalike("mysql.connector.errors.Error", errno=3101),
+    "TiDB": lookalike("asyncmy.errors.MySQLError", 9007, "Write conflict"),
+    "TiDB, at the commit": lookalike("MySQLdb.MySQLError", 8022, "can not retry"),
+    "SQLite, a snapshot that is too old": sqlite_code(517),
+    "SQL Server, pyodbc": pyodbc("42000", "Snapshot isolation transaction aborted. (3960) (SQLExecDirectW)"),
+    "SQL Server, pyodbc, several messages": pyodbc("42000", "Aborted. (3960) (SQLExecDirectW); [01000] More. (3621)"),
+    "SQL Server, pytds": pytds(3960),
+    "SQL Server, pytds, a deadlock": pytds(1205),
+    "SQL Server, pymssql": pymssql(3960),
+    "SQL Server, pymssql, a deadlock": lookalike("pymssql.exceptions.Error", (1205, b"deadlocked")),
+    "SQL Server, a memory-optimized table": pytds(41302),
+    "Oracle": oracle("ORA-08177", "can't serialize access for this transaction"),
+    "Oracle, a deadlock": oracle("ORA-00060", "deadlock detected"),
+    "Neo4j": neo4j("Neo.TransientError.Transaction.DeadlockDetected"),
+    "Gel": lookalike("gel.errors.TransactionConflictError"),
+    "EdgeDB": lookalike("edgedb.errors.TransactionConflictError"),
+    "ZooKeeper": lookalike("kazoo.exceptions.BadVersionError"),
+    "Couchbase": lookalike("couchbase.exceptions.CasMismatchException"),
+    "Couchbase before 4.6": lookalike("couchbase.exceptions.CASMismatchException"),
+    "CouchDB": lookalike("aiocouch.exception.ConflictError", "Document with the specified ID (a) already exists or"),
+    "coredis": lookalike("coredis.exceptions.WatchError"),
+    "Cassandra": lookalike("cassandra.cqlengine.query.LWTException"),
+    "django-concurrency": lookalike("concurrency.exceptions.RecordModifiedError"),
+    "kopf": lookalike("kopf._cogs.clients.errors.APIConflictError", "changed", {"reason": "Conflict"}),
+    "PostgREST": postgrest("40001"),
+    "message-db": lookalike(
+        "psycopg.errors.RaiseException",
+        "Wrong expected version: 3 (Stream: chat-1, Stream Version: 4)",
+        sqlstate="P0001",
+    ),
+    "message-db, pg8000": lookalike(
+        "pg8000.exceptions.Error", {"C": "P0001", "M": "Wrong expected version: -1 (Stream: chat-1, Stream Version: 0)"}
+    ),
+    "Tortoise": lookalike(
+        "tortoise.exceptions.BaseORMException", lookalike("pymysql.err.MySQLError", 1213, "Deadlock")
+    ),
+    "Peewee": lookalike("peewee.PeeweeException", orig=lookalike("psycopg2.Error", pgcode="40001")),
+    "PynamoDB": lookalike("pynamodb.exceptions.PynamoDBException", cause=aws("ConditionalCheckFailedException")),
+    "aiohttp, a POST": aiohttp(412, "POST"),
+    "Azure, a blob that changed": azure("ConditionNotMet"),
 }
+
+OWN_ANSWERS = (
+    "aiohttp.web_exceptions.HTTPException",
+    "bottle.HTTPError",
+    "fastapi.exceptions.HTTPException",
+    "litestar.exceptions.HTTPException",
+    "ninja.errors.HttpError",
+    "rest_framework.exceptions.APIException",
+    "sanic.exceptions.SanicException",
+    "starlette.exceptions.HTTPException",
+    "tornado.web.HTTPError",
+    "werkzeug.exceptions.HTTPException",
+)
 
 NEAR_MISSES = {
     "a timeout": TimeoutError(),
@@ -305,6 +428,55 @@ NEAR_MISSES = {
     "Firestore, for another reason": ValueError("Failed to commit transaction in 5 attempts."),
     "MongoDB, a duplicate": mongodb(11000),
     "MongoDB, a commit without an answer": mongodb(112, "UnknownTransactionCommitResult"),
+    "MongoDB, aborted for another reason": mongodb(91, "TransientTransactionError"),
+    "MongoDB, no such transaction, without the label": mongodb(251),
+    "MongoDB, many writes, a part of which is stored": mongodb_bulk(112, nInserted=2),
+    "MongoDB, many writes, one a duplicate": mongodb_bulk(112, 11000),
+    "MongoDB, many writes, one not yet replicated": mongodb_bulk(112, writeConcernErrors=[{"code": 64}]),
+    "MongoDB, no write": mongodb_bulk(),
+    "SQLite, locked": sqlite_code(5),
+    "SQLite, another error in its words": lookalike("sqlite3.OperationalError", "database is locked"),
+    "SQL Server, another error": pyodbc("42000", "Invalid object name. (208) (SQLExecDirectW)"),
+    "SQL Server, a number that a user wrote": pyodbc("42000", "x (3960) (SQLExecDirectW). (50000) (SQLExecDirectW)"),
+    "pyodbc, another database's number": lookalike(
+        "pyodbc.Error", "HY000", "[HY000] [MySQL][ODBC 8.0 Driver][mysqld-8.0]Lock wait timeout (1205) (SQLExecDirectW)"
+    ),
+    "SQL Server, pymssql, its driver": pymssql("Cannot commit transaction"),
+    "SQL Server, pytds, a lock": pytds(1222),
+    "Oracle, a duplicate": oracle("ORA-00001", "unique constraint (APP.ONE_VERSION) violated"),
+    "Oracle, of its driver": lookalike("oracledb.exceptions.Error", "text"),
+    "Neo4j, a constraint": neo4j("Neo.ClientError.Schema.ConstraintValidationFailed"),
+    "ZooKeeper, a node that exists": lookalike("kazoo.exceptions.NodeExistsError"),
+    "Couchbase, a document that exists": lookalike("couchbase.exceptions.DocumentExistsException"),
+    "CouchDB, created twice": lookalike(
+        "aiocouch.exception.ConflictError", "The document 'a' does already exist in the database 'b'"
+    ),
+    "kopf, created twice": lookalike("kopf._cogs.clients.errors.APIConflictError", "no", {"reason": "AlreadyExists"}),
+    "Beanie before 2.0, another unique index": beanie({"event_id": 1}),
+    "PostgREST, no row": postgrest("PGRST116"),
+    "PL/pgSQL, another exception": lookalike(
+        "asyncpg.exceptions.RaiseError", "no: Wrong expected version", sqlstate="P0001"
+    ),
+    "PynamoDB, a mistake": lookalike("pynamodb.exceptions.PynamoDBException", cause=aws("ValidationException")),
+    "PynamoDB, no cause": lookalike("pynamodb.exceptions.PynamoDBException", cause=None),
+    "Tortoise, its own": lookalike("tortoise.exceptions.BaseORMException", "Object does not exist"),
+    "a lasting error that keeps another": lookalike("mine.Error", CONFLICTS["redis"], cause=CONFLICTS["redis"]),
+    "Azure, a lease": azure("LeaseIdMissing"),
+    "Azure, another's lease": azure("LeaseIdMismatchWithBlobOperation"),
+    "Azure, a blob that is too large": azure("MaxBlobSizeConditionNotMet"),
+    **{f"an answer of one's own, {name}": lookalike(name, status_code=412, status=412) for name in OWN_ANSWERS},
+    "aiohttp, a PUT that it may have sent again": aiohttp(412, "PUT"),
+    "aiohttp, a DELETE that it may have sent again": aiohttp(412, "DELETE"),
+    "aiohttp, wrapped": raised_from(lookalike("mine.Conflict", status=412), aiohttp(412, "PUT")),
+    "eventsourcing on PostgreSQL": raised_from(
+        lookalike("eventsourcing.persistence.IntegrityError"), lookalike("psycopg.Error", sqlstate="23505")
+    ),
+    "Google, stopped retrying": raised_from(
+        lookalike("google.api_core.exceptions.RetryError"), lookalike("google.api_core.exceptions.Aborted")
+    ),
+    "Firestore, a precondition": lookalike(
+        "google.api_core.GoogleAPICallError", code=400, grpc_status_code=SimpleNamespace(name="FAILED_PRECONDITION")
+    ),
     "text": RuntimeError("40001 StaleDataError WatchError 412 Precondition Failed ConditionalCheckFailedException"),
 }
 
@@ -339,6 +511,11 @@ class TestConflicts:
     def test_are_not_mistaken(self, error):
         assert not is_conflict_error(NEAR_MISSES[error])
 
+    @pytest.mark.parametrize("code", [1205, 3960, 41302, 41305, 41325])
+    def test_are_recognised_by_the_number_of_sql_server_through_each_driver(self, code):
+        for error in (pyodbc("42000", f"Aborted. ({code}) (SQLExecDirectW)"), pytds(code), pymssql(code)):
+            assert is_conflict_error(error)
+
     @pytest.mark.parametrize("release", WORDS)
     def test_are_all_that_is_stale_as_well(self, release):
         assert is_conflict_error(ValueError(WORDS[release]))
@@ -371,6 +548,7 @@ class TestHostileErrors:
             is_conflict_error,
             unique_violation("a").predicate,
             http_status(409).predicate,
+            grpc_status("FAILED_PRECONDITION").predicate,
             sqlstate("23505").predicate,
         ],
     )
@@ -380,24 +558,54 @@ class TestHostileErrors:
         assert judge(make()) is False
 
 
-def sqlite(text):
-    return lookalike("sqlite3.IntegrityError", text)
+def postgres(constraint, table=None):
+    diag = SimpleNamespace(constraint_name=constraint, table_name=table)
+    return [
+        lookalike("asyncpg.PostgresError", sqlstate="23505", constraint_name=constraint, table_name=table),
+        lookalike("psycopg.Error", sqlstate="23505", diag=diag),
+        lookalike("psycopg2.Error", pgcode="23505", diag=diag),
+        lookalike("pg8000.exceptions.Error", {"C": "23505", "n": constraint, "t": table}),
+    ]
+
+
+def sqlserver(code, said):
+    return [
+        pyodbc("23000", f"{said} ({code}) (SQLExecDirectW)"),
+        pytds(code, said),
+        pymssql(code, said.encode()),
+    ]
+
+
+OF_ONE_VERSION = [
+    *postgres("one_version"),
+    postgrest("23505", 'duplicate key value violates unique constraint "one_version"'),
+    lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'one_version'"),
+    lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'events.one_version'"),
+    sqlite("UNIQUE constraint failed: index 'one_version'"),
+    oracle("ORA-00001", "unique constraint (APP.ONE_VERSION) violated"),
+    oracle("ORA-00001", "unique constraint (ONE_VERSION) violated on table APP.EVENTS columns (STREAM, VERSION)"),
+    *sqlserver(2627, "Violation of UNIQUE KEY constraint 'one_version'. Cannot insert in 'dbo.e'. Value is ('x')."),
+    *sqlserver(2601, "Cannot insert duplicate key row in object 'dbo.e' with unique index 'one_version'. Value ('x')."),
+    mongodb(11000, errmsg=DUPLICATE),
+    mongodb_bulk(11000, 11000, nInserted=0),
+]
+OF_ANOTHER = [
+    postgrest("23505", "duplicate"),
+    oracle("ORA-00001", "without a name"),
+    *sqlserver(2627, "Something else about 'one_version'"),
+    *sqlserver(
+        2601, "Cannot insert duplicate key row in object 'dbo.e' with unique index 'x'. Value (index 'one_version')"
+    ),
+    mongodb(11000, errmsg="E11000 in other words: one_version"),
+    mongodb(121, errmsg=DUPLICATE),
+    mongodb_bulk(11000, nInserted=1),
+    mongodb_bulk(11000, 121),
+    lookalike("psycopg.Error", sqlstate="23505", diag=SimpleNamespace(constraint_name=None, table_name=None)),
+]
 
 
 class TestUniqueViolation:
-    @pytest.mark.parametrize(
-        "error",
-        [
-            lookalike("asyncpg.exceptions.UniqueViolationError", sqlstate="23505", constraint_name="one_version"),
-            lookalike("psycopg.Error", sqlstate="23505", diag=SimpleNamespace(constraint_name="one_version")),
-            lookalike("psycopg2.Error", pgcode="23505", diag=SimpleNamespace(constraint_name="one_version")),
-            lookalike("pg8000.exceptions.Error", {"C": "23505", "n": "one_version"}),
-            lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'one_version'"),
-            lookalike("pymysql.err.MySQLError", 1062, "Duplicate entry 'a-1' for key 'events.one_version'"),
-            sqlite("UNIQUE constraint failed: one_version"),
-        ],
-        ids=lambda error: type(error).__module__,
-    )
+    @pytest.mark.parametrize("error", OF_ONE_VERSION, ids=lambda error: type(error).__module__)
     def test_of_the_named_constraint_matches_directly_and_wrapped(self, error):
         wrapped = lookalike("sqlalchemy.exc.IntegrityError", orig=error)
         named, other = unique_violation("events_pkey", "one_version"), unique_violation("events_pkey")
@@ -405,6 +613,57 @@ class TestUniqueViolation:
         assert says(named, wrapped)
         assert not says(other, error)
         assert not says(other, wrapped)
+
+    @pytest.mark.parametrize("error", OF_ANOTHER, ids=lambda error: type(error).__module__)
+    def test_of_what_only_looks_like_it_does_not_match(self, error):
+        assert not says(unique_violation("one_version"), error)
+
+    @pytest.mark.parametrize("table", ["events_p1", "events_2026_11", "events_default"])
+    def test_of_a_partition_matches_by_the_name_that_its_table_s_constraint_has(self, table):
+        for error in postgres(f"{table}_stream_version_key", table):
+            assert says(unique_violation("events_stream_version_key"), error)
+            assert says(unique_violation("events_*_stream_version_key"), error)
+            assert not says(unique_violation("event_stream_version_key"), error)
+            assert not says(unique_violation("events_stream_key"), error)
+
+    def test_of_another_table_s_primary_key_does_not_match_though_its_name_begins_alike(self):
+        """It has no columns in its name: `events_outbox_pkey` may be of the event's id."""
+        for error in postgres("events_outbox_pkey", "events_outbox"):
+            assert not says(unique_violation("events_pkey"), error)
+            assert says(unique_violation("events_*_pkey"), error)
+
+    def test_of_a_table_whose_name_only_begins_alike_does_not_match(self):
+        for error in postgres("eventsource_stream_version_key", "eventsource"):
+            assert not says(unique_violation("events_stream_version_key"), error)
+
+    def test_of_a_name_that_postgresql_cut_off_matches_by_the_whole_name(self):
+        whole = "every_event_of_a_stream_has_a_version_of_its_own_and_no_other_än"
+        cut = whole.encode()[:63].decode(errors="ignore")
+        assert cut != whole
+        for error in postgres(cut):
+            assert says(unique_violation(whole), error)
+            assert not says(unique_violation(whole[:40]), error)
+
+    @pytest.mark.parametrize("name", ["One_Version", "ONE_VERSION"])
+    def test_does_not_mind_capital_letters(self, name):
+        for error in OF_ONE_VERSION:
+            assert says(unique_violation(name), error)
+
+    def test_takes_a_star_for_any_characters_and_nothing_else_for_a_pattern(self):
+        (error, *_) = postgres("one_version")
+        assert says(unique_violation("one*"), error)
+        assert not says(unique_violation("one"), error)
+        for name in ("one.version", "one_versio?", "one_[v]ersion", ".*", "a|one_version"):
+            assert not says(unique_violation(name), error)
+
+    @pytest.mark.parametrize("name", ["events.version, events.stream", "events.stream,events.version"])
+    def test_in_sqlite_does_not_mind_the_order_and_spacing_of_columns(self, name):
+        assert says(unique_violation(name), sqlite("UNIQUE constraint failed: events.stream, events.version"))
+
+    def test_in_mongodb_may_be_named_with_its_collection(self):
+        error = mongodb(11000, errmsg=DUPLICATE)
+        assert says(unique_violation("events.one_version"), error)
+        assert not says(unique_violation("others.one_version"), error)
 
     @pytest.mark.parametrize(
         ("name", "text", "matches"),
@@ -450,6 +709,27 @@ def test_http_status_is_read_wherever_a_client_has_it(status):
         assert says(strategy, raised_from(RuntimeError(), error)) is (status != 408)
 
 
+def test_http_status_takes_several():
+    for status, wanted in ((409, True), (449, True), (412, False)):
+        assert says(http_status(409, 449), lookalike("azure.Error", status_code=status)) is wanted
+
+
+def test_http_status_is_not_that_of_an_answer_of_the_application_s_own():
+    assert not says(http_status(409), lookalike("fastapi.exceptions.HTTPException", status_code=409))
+
+
+@pytest.mark.parametrize("status", ["FAILED_PRECONDITION", "OUT_OF_RANGE", "INTERNAL"])
+def test_grpc_status_is_read_wherever_a_client_has_it(status):
+    strategy = grpc_status("FAILED_PRECONDITION", "OUT_OF_RANGE")
+    for error in (
+        grpc(status),
+        lookalike("google.api_core.GoogleAPICallError", grpc_status_code=SimpleNamespace(name=status)),
+        lookalike("google.genai.errors.APIError", code=400, status=status),
+    ):
+        assert says(strategy, error) is (status != "INTERNAL")
+        assert says(strategy, raised_from(RuntimeError(), error)) is (status != "INTERNAL")
+
+
 @pytest.mark.parametrize("state", ["55P03", "23505", "23P01"])
 def test_sqlstate_is_read_through_any_driver(state):
     strategy = sqlstate("55P03", "23505")
@@ -466,6 +746,7 @@ STRATEGIES = [
     retry_if_conflict(),
     unique_violation("a", "b"),
     http_status(409),
+    grpc_status("FAILED_PRECONDITION"),
     sqlstate("23505"),
 ]
 
@@ -508,6 +789,9 @@ def test_the_strategies_say_what_the_functions_say():
         (http_status, (409, 600), ValueError, "from 100 to 599"),
         (http_status, ("409",), TypeError, "from 100 to 599"),
         (http_status, (True,), TypeError, "from 100 to 599"),
+        (grpc_status, (), ValueError, "gRPC statuses"),
+        (grpc_status, ("failed_precondition",), ValueError, "gRPC statuses"),
+        (grpc_status, (9,), TypeError, "gRPC statuses"),
         (sqlstate, (), ValueError, "five digits or capital letters"),
         (sqlstate, ("2350",), ValueError, "five digits or capital letters"),
         (sqlstate, ("40p01",), ValueError, "five digits or capital letters"),

@@ -32,7 +32,6 @@ from stale_retry import (
     SessionRefreshError,
     StaleSessionError,
     constant,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.gates.local import LocalGate

@@ -30,7 +30,6 @@ from stale_retry import (
     exponential,
     full_jitter,
     limits,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore

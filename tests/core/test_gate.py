@@ -14,7 +14,6 @@ from stale_retry import (
     DeadlineExceededError,
     StaleSessionError,
     constant,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
@@ -141,7 +140,7 @@ class TestFaults:
         assert store.events() == []
 
     async def test_a_gate_that_cannot_be_made_ends_the_call_with_its_error(self, store):
-        policy = retry_on_stale_session(store.refresh, gate=local_gate(lambda session: session.nonsense), **SOON)
+        policy = retry_on_stale_session(store.refresh, key=lambda session: session.nonsense, **SOON)
         with pytest.raises(AttributeError, match="nonsense") as caught:
             await policy.call(store.append, a_stale_session(store), "event")
         assert store.appends == 0
@@ -189,7 +188,7 @@ def test_a_gate_that_hangs_on_exit_is_given_up_on_and_logged(virtually, caplog):
 
 @on_both
 class TestCancellation:
-    @pytest.mark.parametrize("make", [lambda: local_gate(by_id), lambda: ForeignGate()], ids=["local", "foreign"])
+    @pytest.mark.parametrize("make", [lambda: by_id, lambda: ForeignGate()], ids=["local", "foreign"])
     async def test_who_is_cancelled_while_queueing_is_forgotten(self, store, make):
         gate = make()
         policy = retry_on_stale_session(store.refresh, gate=gate, **SOON)
@@ -220,7 +219,7 @@ class TestCancellation:
         assert store.events() == ["next"]
 
     @pytest.mark.parametrize("where", ["refresh", "hook", "append"])
-    @pytest.mark.parametrize("make", [lambda: local_gate(by_id), lambda: ForeignGate()], ids=["local", "foreign"])
+    @pytest.mark.parametrize("make", [lambda: by_id, lambda: ForeignGate()], ids=["local", "foreign"])
     async def test_who_is_cancelled_while_holding_it_lets_go(self, store, make, where):
         gate = make()
         scope = anyio.CancelScope()
@@ -258,7 +257,7 @@ class TestCancellation:
 @pytest.mark.parametrize("local", [True, False])
 async def test_a_task_that_is_cancelled_natively_lets_go_of_it(where, local):
     store = VersionedStore()
-    gate = local_gate(by_id) if local else ForeignGate()
+    gate = by_id if local else ForeignGate()
     there = asyncio.Event()
 
     async def hang_in(place):
@@ -376,7 +375,7 @@ async def test_behind_a_shared_gate_each_contender_needs_one_reload_only(store):
 
 @on_both
 async def test_a_thousand_different_sessions_leave_no_entry_behind(store):
-    gate = local_gate(by_id)
+    gate = by_id
     policy = retry_on_stale_session(store.refresh, gate=gate, **SOON)
     most = 0
 
@@ -400,7 +399,7 @@ async def test_a_thousand_different_sessions_leave_no_entry_behind(store):
 
 @on_both
 async def test_different_sessions_do_not_wait_for_each_other(store):
-    gate = local_gate(by_id)
+    gate = by_id
     with anyio.fail_after(5):
         async with gate(store.open("a")), gate(store.open("b")):
             assert len(gate) == 2
@@ -410,7 +409,7 @@ async def test_different_sessions_do_not_wait_for_each_other(store):
 @on_both
 async def test_decorated_appends_inside_each_other_may_share_one_gate(store):
     # To queue behind oneself would last until the deadline.
-    gate = local_gate(by_id)
+    gate = by_id
     policy = retry_on_stale_session(store.refresh, gate=gate, **SOON)
 
     @policy
@@ -468,7 +467,7 @@ def test_two_event_loops_in_two_threads_may_share_one_gate():
 
 def test_a_busy_gate_is_queued_for_until_the_deadline_and_no_longer(virtually):
     store = VersionedStore()
-    gate = local_gate(by_id)
+    gate = by_id
     policy = retry_on_stale_session(store.refresh, gate=gate, deadline=3, **{**SOON, "backoff": constant(1)})
 
     async def main():

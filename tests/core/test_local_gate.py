@@ -19,7 +19,6 @@ from stale_retry import (
     DeadlineExceededError,
     StaleSessionError,
     constant,
-    local_gate,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
@@ -37,7 +36,7 @@ def store():
 
 @pytest.fixture
 def gate():
-    return local_gate(by_id)
+    return by_id
 
 
 async def in_order(*calls):
@@ -50,7 +49,7 @@ async def in_order(*calls):
 
 class TestTheQueue:
     def test_of_twenty_writers_with_five_events_none_overtakes_and_each_event_takes_one_call(self, virtually):
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
         came = []
 
         @retry_on_stale_session(store.refresh, gate=gate, observers=())
@@ -81,7 +80,7 @@ class TestTheQueue:
         arrivals = data.draw(st.lists(st.integers(0, 50), min_size=2, max_size=12, unique=True))
         takes = data.draw(st.lists(st.integers(0, 30), min_size=len(arrivals), max_size=len(arrivals)))
         leaves = data.draw(st.lists(st.booleans(), min_size=len(arrivals), max_size=len(arrivals)))
-        gate, served = local_gate(by_id), []
+        gate, served = by_id, []
 
         async def writer(arrival, take, is_cancelled):
             await anyio.sleep(arrival / 10)
@@ -127,7 +126,7 @@ class TestTheQueue:
 
     def test_the_place_is_kept_over_the_wait_after_a_rejection(self, virtually):
         # Who was rejected behind the gate lost to another process; those behind him would lose too.
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
         store.faults.stale = 2
         append = retry_on_stale_session(store.refresh, gate=gate, backoff=constant(5), jitter=None, observers=())(
             store.append
@@ -138,7 +137,7 @@ class TestTheQueue:
         assert store.events() == [0, 1, 2]
 
     def test_who_waits_longer_than_his_deadline_gives_up_with_no_attempt_made(self, virtually):
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
         told = []
 
         @retry_on_stale_session(store.refresh, gate=gate, deadline=3, observers=told.append)
@@ -169,7 +168,7 @@ class TestTheQueue:
 class TestWhoHadToWait:
     def contended(self, virtually, sessions, **options):
         """Two appends, the second of which waits; the store and the calls of the refresh hook."""
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
         refreshed = []
 
         async def refresh(session):
@@ -196,7 +195,7 @@ class TestWhoHadToWait:
         assert (store.appends, len(refreshed)) == (2, 0)
 
     def test_does_not_either_if_that_was_stored_through_by_one_who_had_waited_too(self, virtually):
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
         append = retry_on_stale_session(store.refresh, gate=gate, observers=())(store.append)
         store.faults.delay = 1
         session = store.open()
@@ -209,7 +208,7 @@ class TestWhoHadToWait:
 
     def test_does_not_for_a_gate_at_which_he_did_not(self, virtually):
         store, refreshed = VersionedStore(), []
-        gates = [local_gate(lambda session: object()), local_gate(by_id)]
+        gates = [local_gate(lambda session: object())(by_id)]
 
         @retry_on_stale_session(lambda session: refreshed.append(session), gate=gates, observers=())
         async def append(session, event):
@@ -273,7 +272,7 @@ class TestWhoHadToWait:
 
     def test_an_event_that_on_never_retries_is_left_to_the_store(self, virtually):
         # With the session as it came the store rejects it, and rightly so.
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
 
         def on(retry_state):
             return isinstance(retry_state.outcome.exception(), StaleSessionError) and retry_state.args[1] != "summary"
@@ -294,7 +293,7 @@ class TestWhoHadToWait:
 
     @pytest.mark.parametrize("fault", ["raises", "finds nothing"])
     def test_a_refresh_that_fails_then_decides_nothing(self, virtually, fault):
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
 
         async def refresh(session):
             if fault == "raises":
@@ -317,7 +316,7 @@ class TestWhoHadToWait:
 
     def test_a_save_is_made_with_the_session_as_it_came(self, virtually):
         # The event is inside the session: on a reloaded one the append would store nothing and return.
-        store, gate = VersionedStore(), local_gate(by_id)
+        store, gate = VersionedStore()(by_id)
 
         @retry_on_stale_session(store.refresh, gate=gate, observers=())
         async def save(session):
@@ -429,7 +428,7 @@ class TestSharing:
 
     @on_both
     async def test_places_at_two_gates_may_be_given_back_in_any_order(self, store):
-        first, second = local_gate(by_id), local_gate(by_id)
+        first, second = by_id(by_id)
         one, two = first(store.open()), second(store.open())
         assert one.take()
         assert two.take()
@@ -443,7 +442,7 @@ class TestSharing:
 
     def test_a_place_is_had_at_each_of_several_gates_however_busy_they_are(self, virtually):
         store = VersionedStore()
-        gates = [local_gate(by_id), local_gate(by_id)]
+        gates = [by_id(by_id)]
         append = retry_on_stale_session(store.refresh, gate=gates, observers=())(store.append)
         ended = []
 
@@ -474,9 +473,9 @@ class TestSharing:
             async def __aexit__(self, *_):
                 log.append(f"leave {self.name}")
 
-        local = local_gate(by_id)
+        local = by_id
         append = retry_on_stale_session(
-            store.refresh, gate=[local, Logged("near"), local_gate(lambda session: 1), Logged("far")], **SOON
+            store.refresh, gate=[local, Logged("near")(lambda session: 1), Logged("far")], **SOON
         )(store.append)
         store.faults.stale = 1
         virtually(lambda: append(store.open(), "event"))

@@ -10,7 +10,6 @@ import pytest
 
 from stale_retry import (
     StaleSessionError,
-    local_gate,
     retry_on_stale_session,
 )
 
@@ -191,7 +190,7 @@ class TestAForeignGateThatIsDropped:
 
 
 @pytest.mark.filterwarnings("ignore:a place at a local gate was dropped:ResourceWarning")
-@pytest.mark.parametrize("gate", [Watched(), local_gate(str)], ids=["foreign", "local"])
+@pytest.mark.parametrize("gate", [Watched()(str)], ids=["foreign", "local"])
 def test_one_that_outlives_its_event_loop_is_dropped_and_the_gate_serves_the_next_loop(gate):
     held = []
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 import tenacity
 
-from stale_retry import StaleSessionError, local_gate, retry_on_stale_session
+from stale_retry import StaleSessionError, retry_on_stale_session
 
 from .ways import SOON
 
@@ -251,7 +251,7 @@ class TestAWrongCall:
         [
             {"attempt_timeout": 60},
             {"gate": local_gate(str)},
-            {"gate": [local_gate(str), local_gate(str)]},
+            {"gate": [local_gate(str)(str)]},
             {"on": tenacity.retry_if_result(bool)},
         ],
     )
@@ -275,7 +275,7 @@ def test_the_signature_that_is_shown_is_the_functions_own():
     assert inspect.signature(retrying(Store.append.__get__(Store()))) == inspect.signature(Store().append)
 
 
-OPTIONS = [{}, {"gate": local_gate(str)}, {"gate": [local_gate(str), local_gate(str)]}, {"attempt_timeout": 5}]
+OPTIONS = [{}, {"gate": local_gate(str)}, {"gate": [local_gate(str)(str)]}, {"attempt_timeout": 5}]
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from stale_retry import InDoubtError, StaleSessionError, local_gate, retry_on_stale_session
+from stale_retry import InDoubtError, StaleSessionError, retry_on_stale_session
 
 from .ways import SOON, append_in
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, local_gate, retry_on_stale_session
+from stale_retry import StaleSessionError, retry_on_stale_session
 from stale_retry.testing import VersionedStore
 
 from .ways import SOON

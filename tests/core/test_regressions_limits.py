@@ -11,7 +11,6 @@ from stale_retry import (
     DeadlineExceededError,
     StaleSessionError,
     limits,
-    local_gate,
     retry_on_stale_session,
 )
 
@@ -49,7 +48,7 @@ def rejecting(count, seconds=0.0):
 
 @pytest.mark.parametrize("local", [False, True])
 def test_gates_are_left_when_a_hook_quietly_outlives_the_deadline(virtually, local):
-    gate, own = Watched(), local_gate(str)
+    gate, own = Watched()(str)
 
     async def outlives(conflict):
         with anyio.CancelScope(shield=True):
@@ -82,7 +81,7 @@ async def test_no_attempt_is_made_past_the_deadline_after_a_hook_that_blocks(blo
 
 
 @pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-@pytest.mark.parametrize("gate", [None, Watched(), local_gate(str), [local_gate(str), Watched()]])
+@pytest.mark.parametrize("gate", [None, Watched()(str), [local_gate(str), Watched()]])
 def test_the_deadline_cancels_no_append_in_flight_whatever_gate_it_is_behind(virtually, way, gate):
     append = rejecting(1, seconds=60)
 
@@ -213,7 +212,7 @@ async def test_a_call_that_is_cancelled_behind_a_gate_leaves_it_and_says_nothing
 
 
 def test_of_two_local_gates_the_free_one_is_kept_while_the_other_is_queued_for(virtually):
-    first, second = local_gate(str), local_gate(str)
+    first, second = local_gate(str)(str)
 
     async def main():
         policy = retry_on_stale_session(lambda session: session, **SOON)

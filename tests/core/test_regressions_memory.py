@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from stale_retry import StaleSessionError, constant, local_gate, retry_on_stale_session, retry_transaction
+from stale_retry import StaleSessionError, constant, retry_on_stale_session, retry_transaction
 
 from .ways import SOON, WAYS, Thing, append_in, without_the_collector
 

@@ -17,7 +17,6 @@ from stale_retry import (
     SessionGoneError,
     SessionRefreshError,
     StaleSessionError,
-    local_gate,
     retry_on_stale_session,
 )
 

@@ -7,7 +7,7 @@ import anyio
 import pytest
 import tenacity
 
-from stale_retry import AttemptsExhaustedError, StaleSessionError, local_gate, retry_on_stale_session
+from stale_retry import AttemptsExhaustedError, StaleSessionError, retry_on_stale_session
 
 from .ways import SOON
 
@@ -39,7 +39,7 @@ STRATEGIES = {
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("gate", [None, local_gate(str)], ids=["no gate", "local gate"])
+@pytest.mark.parametrize("gate", [None(str)], ids=["no gate", "local gate"])
 async def test_an_answer_that_is_to_be_retried_is_a_rejection(strategy, gate):
     append = compare_and_set(2)
     policy = retry_on_stale_session(lambda session: session + 1, on=STRATEGIES[strategy], gate=gate, **SOON)

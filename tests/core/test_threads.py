@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from stale_retry import constant, local_gate, retry_on_stale_session, retry_transaction
+from stale_retry import constant, retry_on_stale_session, retry_transaction
 from stale_retry.turns import TurnQueue
 
 THREADS = 6

@@ -1,6 +1,7 @@
 """Which errors leave open whether an append was stored, and may not come again."""
 
 import asyncio
+import contextlib
 import errno
 import pickle
 import socket
@@ -25,15 +26,34 @@ if sys.version_info < (3, 11):
 
 TRANSIENT_SQLSTATES = (
     "08000 08003 08006 08001 08004 08007 08P01 08S01 25P03 25P04 40001 40003 40P01 53300 55P03 57014 57P01 57P02 57P03 "
-    "57P05"
+    "57P05 25006"
 )
-LASTING_SQLSTATES = "22001 23502 23503 23505 25006 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
+LASTING_SQLSTATES = "22001 23502 23503 23505 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
 
 TRANSIENT_AWS_CODES = (
     "InternalServerError ProvisionedThroughputExceeded ProvisionedThroughputExceededException RequestLimitExceeded "
     "RequestTimeout ServiceUnavailable SlowDown ThrottlingError ThrottlingException TransactionInProgressException"
 )
 TRANSIENT_CLASSES = """
+    aetcd.exceptions.ConnectionFailedError aetcd.exceptions.ConnectionTimeoutError
+    aiokafka.errors.KafkaConnectionError aiokafka.errors.KafkaTimeoutError aiokafka.errors.RequestTimedOutError
+    asyncio.exceptions.IncompleteReadError asyncpg.exceptions._base.InternalClientError
+    cassandra.OperationTimedOut cassandra.Unavailable cassandra.WriteTimeout cassandra.cluster.NoHostAvailable
+    coredis.exceptions.ClusterDownError coredis.exceptions.ConnectionError coredis.exceptions.ReadOnlyError
+    coredis.exceptions.TryAgainError
+    couchbase.exceptions.AmbiguousTimeoutException couchbase.exceptions.UnAmbiguousTimeoutException
+    elastic_transport.ConnectionError elastic_transport.ConnectionTimeout
+    google.api_core.exceptions.RetryError http.client.IncompleteRead
+    kazoo.exceptions.ConnectionLoss kazoo.exceptions.OperationTimeoutError kazoo.exceptions.SessionExpiredError
+    nats.errors.ConnectionClosedError nats.errors.ConnectionReconnectingError nats.errors.NoRespondersError
+    nats.errors.NoServersError nats.errors.StaleConnectionError
+    nats.js.errors.NoStreamResponseError nats.js.errors.ServiceUnavailableError
+    neo4j.exceptions.ConnectionAcquisitionTimeoutError neo4j.exceptions.ServiceUnavailable
+    neo4j.exceptions.SessionExpired neo4j.exceptions.TransientError
+    opensearchpy.exceptions.ConnectionError opensearchpy.exceptions.ConnectionTimeout
+    redis.exceptions.ClusterDownError redis.exceptions.ReadOnlyError redis.exceptions.TryAgainError
+    valkey.exceptions.ClusterDownError valkey.exceptions.ReadOnlyError valkey.exceptions.TryAgainError
+    ssl.SSLEOFError ssl.SSLZeroReturnError
     aiohttp.client_exceptions.ClientConnectionError aiohttp.client_exceptions.ClientPayloadError
     azure.core.exceptions.ServiceRequestError azure.core.exceptions.ServiceResponseError
     azure.cosmos.exceptions.CosmosClientTimeoutError
@@ -51,6 +71,7 @@ TRANSIENT_CLASSES = """
 """
 LASTING_CLASSES = """
     aiohttp.client_exceptions.ClientSSLError aiohttp.client_exceptions.ServerFingerprintMismatch
+    elastic_transport.TlsError opensearchpy.exceptions.SSLError
     botocore.exceptions.SSLError kurrentdbclient.exceptions.SSLError requests.exceptions.SSLError
     redis.exceptions.AuthenticationError redis.exceptions.AuthorizationError
     valkey.exceptions.AuthenticationError valkey.exceptions.AuthorizationError
@@ -85,6 +106,22 @@ def aws(code, status=400, sent_again=0, **response):
     return named("botocore.errorfactory.SomeException", "botocore.exceptions.ClientError", response=answer)
 
 
+def cancelled(*reasons, **options):
+    return aws("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in reasons], **options)
+
+
+def aiohttp(status, method):
+    error = named("aiohttp.ClientResponseError", "aiohttp.client_exceptions.ClientResponseError", status=status)
+    error.request_info = SimpleNamespace(method=method)
+    return error
+
+
+def requests(status, *history):
+    """As requests and urllib3 keep the requests before the last one."""
+    raw = SimpleNamespace(retries=SimpleNamespace(history=tuple(SimpleNamespace(**each) for each in history)))
+    return lookalike("requests.exceptions.HTTPError", response=SimpleNamespace(status_code=status, raw=raw))
+
+
 def mongodb(code, *labels):
     base = "pymongo.errors.PyMongoError"
     return named("pymongo.errors.OperationFailure", base, code=code, has_error_label=labels.__contains__)
@@ -103,7 +140,7 @@ TRANSIENT = {
     "a timeout": TimeoutError(),
     "asyncio's timeout": asyncio.TimeoutError(),
     "SQLite, busy": sqlite_error(5),
-    "SQLite, busy for a snapshot": sqlite_error(5 | (2 << 8)),
+    "SQLite, busy and recovering": sqlite_error(5 | (1 << 8)),
     "SQLite, locked": sqlite_error(6),
     "SQLite, locked, where Python gives no code": sqlite3.OperationalError("database is locked"),
     "SQLAlchemy, invalidated": lookalike("sqlalchemy.exc.DBAPIError", connection_invalidated=True),
@@ -120,6 +157,7 @@ TRANSIENT = {
     "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
     "MySQL, waited for a lock": lookalike("mysql.connector.errors.Error", errno=1205),
     "HTTP 503 beside something else of that name": lookalike("mine.ApiError", sqlstate=5, status=503),
+    "HTTP 408": http(408),
     "HTTP 429": http(429),
     "HTTP 502": http(502),
     "HTTP 503": http(503),
@@ -138,7 +176,7 @@ TRANSIENT = {
         "redis.exceptions.WatchError", "A ConnectionError occurred while watching one or more keys"
     ),
     "MongoDB": named("pymongo.errors.NetworkTimeout", "pymongo.errors.AutoReconnect"),
-    "MongoDB, a transaction": mongodb(251, "TransientTransactionError"),
+    "MongoDB, a transaction": mongodb(91, "TransientTransactionError"),
     "MongoDB, a commit": mongodb(None, "UnknownTransactionCommitResult"),
     "AWS, no connection": named("botocore.exceptions.EndpointConnectionError", "botocore.exceptions.ConnectionError"),
     "AWS, no time": named("botocore.exceptions.ReadTimeoutError", "botocore.exceptions.HTTPClientError"),
@@ -147,6 +185,27 @@ TRANSIENT = {
         "TransactionCanceledException", CancellationReasons=[{"Code": "None"}, {"Code": "ThrottlingError"}]
     ),
     "AWS, a condition of a request that was sent again": aws("ConditionalCheckFailedException", sent_again=1),
+    "AWS, a transaction that lost its race and was throttled": cancelled("None", "TransactionConflict", "SlowDown"),
+    "AWS, the same of a request that was sent again": cancelled("TransactionConflict", "SlowDown", sent_again=1),
+    "aiohttp, a condition of a PUT": aiohttp(412, "PUT"),
+    "aiohttp, a condition of a DELETE": aiohttp(412, "DELETE"),
+    "aiohttp, a condition of a PUT, wrapped": raised_from(lookalike("mine.Error", status=412), aiohttp(412, "PUT")),
+    "CouchDB, through aiohttp": raised_from(lookalike("aiocouch.exception.ConflictError"), aiohttp(409, "PUT")),
+    "requests, a condition of a request that was sent again": requests(412, {"error": OSError(), "status": None}),
+    "eventsourcing on PostgreSQL, whose recorder tries again": raised_from(
+        lookalike("eventsourcing.persistence.IntegrityError"), lookalike("psycopg.Error", sqlstate="23505")
+    ),
+    "Google, stopped retrying": raised_from(
+        lookalike("google.api_core.exceptions.RetryError"), lookalike("google.api_core.exceptions.Aborted")
+    ),
+    "PostgreSQL, a replica": lookalike("psycopg.errors.ReadOnlySqlTransaction", sqlstate="25006"),
+    "MySQL, a replica": lookalike(
+        "pymysql.err.MySQLError", 1290, "The MySQL server is running with the --read-only option so it cannot execute"
+    ),
+    "Oracle, lost": lookalike("oracledb.exceptions.Error", SimpleNamespace(full_code="ORA-03113")),
+    "no host of that name": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    "Tortoise": lookalike("tortoise.exceptions.BaseORMException", lookalike("pymysql.err.MySQLError", 2013, "Lost")),
+    "PynamoDB": lookalike("pynamodb.exceptions.PynamoDBException", cause=aws("SlowDown")),
     "AWS, by status": aws("Whatever", status=503),
     "Google": named("google.api_core.exceptions.ServiceUnavailable", "google.api_core.GoogleAPICallError", code=503),
     "google-genai": lookalike("google.genai.errors.APIError", code=429, status="RESOURCE_EXHAUSTED"),
@@ -174,6 +233,13 @@ LASTING = {
     "HTTP 409": http(409),
     "HTTP 412": http(412),
     "HTTP 500": http(500),
+    "requests, a condition after a redirect": requests(412, {"error": None, "redirect_location": "/there"}),
+    "aiohttp, a condition of a POST": aiohttp(412, "POST"),
+    "aiohttp, another status of a PUT": aiohttp(404, "PUT"),
+    "an answer of one's own": lookalike("starlette.exceptions.HTTPException", status_code=503),
+    "MySQL, another option": lookalike("pymysql.err.MySQLError", 1290, "running with the --secure-file-priv option"),
+    "eventsourcing, a lost race": lookalike("eventsourcing.persistence.IntegrityError"),
+    "Oracle, a wrong password": lookalike("oracledb.exceptions.Error", SimpleNamespace(full_code="ORA-01017")),
     "httpx, a wrong URL": lookalike("httpx.UnsupportedProtocol"),
     "httpx, a wrong certificate": raised_from(
         named("httpx.ConnectError", "httpx.NetworkError"), ssl.SSLCertVerificationError()
@@ -208,10 +274,30 @@ def test_a_sqlstate_that_will_come_again_is_not(state):
     assert not is_transient_error(lookalike("any.driver.Error", sqlstate=state))
 
 
-@pytest.mark.parametrize("code", [1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013])
+MYSQL_CODES = (1040, 1053, 1205, 1213, 1317, 1927, 1969, 2002, 2003, 2006, 2013, 2055, 3024, 3572, 4031)
+
+
+@pytest.mark.parametrize("code", MYSQL_CODES)
 def test_a_mysql_code_that_may_not_come_again_is_transient(code):
     assert is_transient_error(lookalike("pymysql.err.MySQLError", code, "from the server"))
     assert is_transient_error(lookalike("mysql.connector.errors.Error", errno=code))
+
+
+ORACLE_CODES = "ORA-03113 ORA-03114 ORA-03135 ORA-12541 DPY-4011 DPY-4024 DPY-6000 DPY-6001 DPY-6005"
+NO_CONNECTION_TO_ORACLE = "ORA-12541 DPY-6000 DPY-6001 DPY-6005"
+
+
+@pytest.mark.parametrize("code", ORACLE_CODES.split())
+def test_an_oracle_code_that_may_not_come_again_is_transient_and_proves_something_if_no_connection_was_made(code):
+    error = lookalike("oracledb.exceptions.Error", SimpleNamespace(full_code=code))
+    assert is_transient_error(error)
+    assert leaves_doubt(error) is (code not in NO_CONNECTION_TO_ORACLE.split())
+
+
+@pytest.mark.parametrize("status", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+def test_a_grpc_status_that_may_not_come_again_is_transient_and_leaves_doubt(status):
+    assert is_transient_error(grpc(status))
+    assert leaves_doubt(grpc(status))
 
 
 @pytest.mark.parametrize("code", TRANSIENT_AWS_CODES.split())
@@ -249,7 +335,10 @@ def test_a_rejection_is_what_is_known_to_be_one_and_no_lost_answer(name):
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_what_an_error_was_raised_from_counts(name):
     assert is_transient_error(raised_from(RuntimeError(), raised_from(KeyError(), TRANSIENT[name])))
-    assert is_transient_error(lookalike("sqlalchemy.exc.DBAPIError", orig=TRANSIENT[name]))
+    for wrapper in ("sqlalchemy.exc.DBAPIError", "peewee.PeeweeException"):
+        assert is_transient_error(lookalike(wrapper, orig=TRANSIENT[name]))
+    assert is_transient_error(lookalike("tortoise.exceptions.BaseORMException", TRANSIENT[name]))
+    assert is_transient_error(lookalike("pynamodb.exceptions.PynamoDBException", cause=TRANSIENT[name]))
 
 
 @pytest.mark.parametrize("name", TRANSIENT)
@@ -270,6 +359,18 @@ def test_a_chain_that_bites_its_own_tail_comes_to_an_end():
     first, second = RuntimeError(), RuntimeError()
     first.__cause__, second.__cause__ = second, first
     assert not is_transient_error(first)
+
+
+def test_a_group_of_conflicts_and_transient_errors_is_transient():
+    """Each half of `retry_if_conflict() | retry_if_transient()` would accept its part alone."""
+    mixed = ExceptionGroup("", [StaleSessionError(), ConnectionResetError()])
+    assert is_transient_error(mixed)
+    assert is_transient_error(raised_from(RuntimeError(), mixed))
+    assert is_transient_error(ExceptionGroup("", [StaleSessionError(), mixed]))
+    assert leaves_doubt(mixed)
+    assert not is_conflict_error(mixed)
+    assert not is_transient_error(ExceptionGroup("", [StaleSessionError(), StaleSessionError()]))
+    assert not is_transient_error(ExceptionGroup("", [StaleSessionError(), ConnectionResetError(), KeyError()]))
 
 
 def test_a_group_is_transient_when_all_its_leaves_are():
@@ -313,17 +414,28 @@ NOTHING_RAN = {
     "psycopg, no host": lookalike("psycopg.OperationalError", "failed to resolve host 'db': Name or service not known"),
     "psycopg, no time to connect": lookalike("psycopg.errors.ConnectionTimeout"),
     "MySQL, full": lookalike("pymysql.err.MySQLError", 1040, "Too many connections"),
+    "MySQL, a replica": TRANSIENT["MySQL, a replica"],
     "MySQL, refused": lookalike("pymysql.err.MySQLError", 2003, "Can't connect to MySQL server"),
     "MySQL, waited for a lock": lookalike("pymysql.err.MySQLError", 1205, "Lock wait timeout exceeded"),
     "HTTP 429": http(429),
     "httpx, refused": raised_from(named("httpx.ConnectError", "httpx.NetworkError"), ConnectionRefusedError()),
     "httpx, no time to connect": raised_from(named("httpx.ConnectTimeout", "httpx.TimeoutException"), TimeoutError()),
     "httpx, no connection in the pool": named("httpx.PoolTimeout", "httpx.TimeoutException"),
+    "no address": OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] Connect call"),
+    "psycopg, too many wait for the pool": lookalike("psycopg_pool.TooManyRequests"),
+    "redis, no connection in time": raised_from(
+        lookalike("redis.exceptions.ConnectionError", "No connection available."), TimeoutError()
+    ),
     "redis, no connection in the pool": named(
         "redis.exceptions.MaxConnectionsError", "redis.exceptions.ConnectionError"
     ),
-    "MongoDB, no connection in the pool": named("pymongo.errors.WaitQueueTimeoutError", "pymongo.errors.AutoReconnect"),
+    "MongoDB, no server": named("pymongo.errors.ServerSelectionTimeoutError", "pymongo.errors.AutoReconnect"),
+    "MongoDB, an aborted transaction": mongodb(91, "TransientTransactionError"),
+    "Oracle, refused": lookalike("oracledb.exceptions.Error", SimpleNamespace(full_code="DPY-6005")),
+    "Neo4j, no connection in the pool": lookalike("neo4j.exceptions.ConnectionAcquisitionTimeoutError"),
+    "Couchbase, never carried out": lookalike("couchbase.exceptions.UnAmbiguousTimeoutException"),
     "AWS, throttled": aws("ThrottlingException"),
+    "AWS, a transaction that lost its race and was throttled": cancelled("TransactionConflict", "ThrottlingError"),
 }
 
 IN_DOUBT = {
@@ -342,6 +454,11 @@ IN_DOUBT = {
     "MySQL, lost": lookalike("pymysql.err.MySQLError", 2013, "Lost connection to MySQL server during query"),
     "HTTP 503": http(503),
     "HTTP 429 to a client that sends again": named("openai.RateLimitError", "openai.APIError", status_code=429),
+    "elasticsearch, refused": raised_from(
+        named("elastic_transport.ConnectionError", "elastic_transport.TransportError"), ConnectionRefusedError()
+    ),
+    "OpenSearch, too often": named("opensearchpy.TransportError", "opensearchpy.OpenSearchException", status_code=429),
+    "Kubernetes, too often": lookalike("kubernetes.client.exceptions.ApiException", status=429),
     "httpx, no answer": named("httpx.ReadTimeout", "httpx.TimeoutException"),
     "aiohttp, refused": raised_from(
         named("aiohttp.ClientConnectorError", "aiohttp.client_exceptions.ClientConnectionError"),
@@ -350,6 +467,23 @@ IN_DOUBT = {
     "redis, refused": raised_from(lookalike("redis.exceptions.ConnectionError"), ConnectionRefusedError()),
     "AWS, throttled when a request was sent again": aws("ThrottlingException", sent_again=1),
     "AWS, a condition of a request that was sent again": aws("ConditionalCheckFailedException", sent_again=1),
+    "AWS, the same of a transaction": cancelled("TransactionConflict", "ThrottlingError", sent_again=1),
+    "aiohttp, a condition of a PUT": TRANSIENT["aiohttp, a condition of a PUT"],
+    "CouchDB, through aiohttp": TRANSIENT["CouchDB, through aiohttp"],
+    "requests, sent again": TRANSIENT["requests, a condition of a request that was sent again"],
+    "requests, too often, and sent before": requests(429, {"error": OSError(), "redirect_location": None}),
+    "eventsourcing on PostgreSQL": TRANSIENT["eventsourcing on PostgreSQL, whose recorder tries again"],
+    "openai, refused": raised_from(
+        named("openai.APIConnectionError", "openai.APIError"),
+        raised_from(named("httpx.ConnectError", "httpx.NetworkError"), ConnectionRefusedError()),
+    ),
+    "MongoDB, a commit without an answer": mongodb(91, "UnknownTransactionCommitResult"),
+    "MongoDB, a commit and then no server": named(
+        "pymongo.errors.ServerSelectionTimeoutError",
+        "pymongo.errors.PyMongoError",
+        has_error_label="UnknownTransactionCommitResult".__eq__,
+    ),
+    "MongoDB, no connection in the pool": lookalike("pymongo.errors.WaitQueueTimeoutError"),
 }
 
 
@@ -388,6 +522,23 @@ def test_a_group_leaves_doubt_when_one_of_its_leaves_does():
     assert not leaves_doubt(raised_from(RuntimeError(), ExceptionGroup("", [refused])))
 
 
+@pytest.mark.asyncio
+async def test_a_host_that_refuses_at_all_its_addresses_is_transient_and_leaves_no_doubt(monkeypatch):
+    with contextlib.closing(socket.socket()) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+
+        async def two_addresses(*args, **options):
+            stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            return [(*stream, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        with pytest.raises(OSError, match="Multiple exceptions") as caught:
+            await asyncio.open_connection("store", port)
+    assert is_transient_error(caught.value)
+    assert not leaves_doubt(caught.value)
+
+
 def test_what_a_decorated_call_gave_up_with_leaves_no_doubt_of_the_call_around_it():
     end = raised_from(InDoubtError("gave up", attempts=9, elapsed=90.0, last_error=TimeoutError()), TimeoutError())
     assert not leaves_doubt(end)
@@ -405,6 +556,22 @@ def test_it_composes_with_other_strategies(error):
     either = retry_if_stale_session() | retry_if_transient()
     assert either(state) is not isinstance(error, KeyError)
     assert (either | retry_if_exception_type(KeyError))(state)
+
+
+@pytest.mark.parametrize(
+    "code", ["PreconditionFailed", "ConditionalRequestConflict", "ConditionalCheckFailedException"]
+)
+def test_a_refusal_of_s3_that_aiobotocore_raised_is_in_doubt(code):
+    """aiohttp may have sent its PUT before. DynamoDB has POSTs only, which aiohttp does not send again."""
+    aiobotocore = {"__name__": "aiobotocore.client"}
+    exec("def raises(error): raise error", aiobotocore)
+    with pytest.raises(Exception) as caught:
+        aiobotocore["raises"](aws(code))
+    of_s3 = code != "ConditionalCheckFailedException"
+    assert is_transient_error(caught.value) is of_s3
+    assert leaves_doubt(caught.value) is of_s3
+    assert is_conflict_error(caught.value) is not of_s3
+    assert is_conflict_error(aws(code))
 
 
 def test_it_looks_at_the_error_only_and_can_be_pickled():

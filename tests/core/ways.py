@@ -7,7 +7,7 @@ from stale_retry import constant
 
 SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
-WAYS = ["decorator", "call", "with", "async with"]
+WAYS = ["decorator", "call", "with"]
 
 
 async def append_in(way, policy, append, session="session", *arguments):
@@ -18,12 +18,8 @@ async def append_in(way, policy, append, session="session", *arguments):
         return await policy.call(append, session, *arguments)
     result = None
     async for attempt in policy.attempts(session):
-        if way == "with":
-            with attempt:
-                result = await append(attempt.session, *arguments)
-        else:
-            async with attempt:
-                result = await append(attempt.session, *arguments)
+        with attempt:
+            result = await append(attempt.session, *arguments)
     return result if attempt.settled is None else attempt.settled.result
 
 

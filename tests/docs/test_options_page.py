@@ -2,19 +2,21 @@
 
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 import stale_retry
-from stale_retry import StaleSessionRetrying, TransactionRetrying
+from stale_retry import retry_on_stale_session, retry_transaction
 from stale_retry.adk import retry_on_stale_session as adk_policy
 from stale_retry.turns import TurnQueue
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference" / "options.md").read_text(encoding="utf-8")
+options_of = runpy.run_path(str(DOCS / "_ext" / "signatures.py"))["options_of"]
+POLICIES = {"retry_on_stale_session": retry_on_stale_session, "retry_transaction": retry_transaction}
 DECLARED = {
-    "retry_on_stale_session": StaleSessionRetrying.__init__,
-    "retry_transaction": TransactionRetrying.__init__,
     "RetryingSessionService": adk_policy,
     "TurnQueue": TurnQueue.__init__,
 }
@@ -31,6 +33,12 @@ def same(one, other):
     if type(one).__module__.startswith(strategies):
         return type(one) is type(other) and vars(one) == vars(other)
     return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("heading", POLICIES)
+def test_every_option_of_a_policy_is_listed_in_order_with_its_default(heading):
+    assert listed(heading) == {name: (default or "").replace("'", '"') for name, (_, default) in options_of(POLICIES[heading]).items()}
+    assert list(listed(heading)) == list(POLICIES[heading].OPTIONS)
 
 
 @pytest.mark.parametrize("heading", DECLARED)

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from . import attempts, between, calls, gates, judging, turns, ways
+from . import core, turns
 from .mutant import Mutant
 from .workshop import ROOT, Workshop
 
-MUTANTS = [mutant for room in (attempts, between, ways, gates, judging, calls, turns) for mutant in room.MUTANTS]
+MUTANTS = [mutant for room in (core, turns) for mutant in room.MUTANTS]
 
 
 def main() -> int:

@@ -30,7 +30,8 @@ class Mutant:
     @property
     def suite(self) -> str:
         """The folder of the tests that must notice."""
-        return "turns" if self.file.startswith("turns/") else "core"
+        folder = self.file.partition("/")[0]
+        return folder if folder in ("adk", "turns") else "core"
 
     def fits(self, package: Path) -> bool:
         """Whether the code is still what the mutant was made for."""

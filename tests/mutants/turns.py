@@ -5,11 +5,19 @@ from functools import partial
 from .mutant import Mutant
 
 turn = partial(Mutant, "turns/_turn.py")
-lines = partial(Mutant, "turns/_lines.py")
-loops = partial(Mutant, "turns/_loops.py")
+queues = partial(Mutant, "turns/_queues.py")
+cancelling = partial(Mutant, "turns/_cancelling.py")
 body = partial(Mutant, "turns/_body.py")
 report = partial(Mutant, "turns/_report.py")
 leases = partial(Mutant, "turns/_leases.py")
+keeper = partial(Mutant, "turns/_keeper.py")
+rows = partial(Mutant, "turns/_rows.py")
+sql = partial(Mutant, "turns/sql.py")
+redis = partial(Mutant, "turns/redis.py")
+stream = partial(Mutant, "turns/_stream.py")
+worker = partial(Mutant, "turns/_worker.py")
+collect = partial(Mutant, "turns/_collect.py")
+queue = partial(Mutant, "turns/queue.py")
 
 MUTANTS = [
     turn(
@@ -17,94 +25,83 @@ MUTANTS = [
         "        if self._report is not None:\n            raise",
         "        if False:\n            raise",
     ),
+    turn("a turn inside a turn waits for itself", "slot = self._queues.join(self._key, body, around)", "slot = None"),
+    turn("a task started inside a turn waits for it", "            enter_inside(Inside(self))\n", ""),
     turn(
-        "nothing can be interrupted",
-        'can_end = self._options.when_busy == "interrupt" or self._options.shared is not None',
-        "can_end = self._options.shared is not None",
+        "a reader is always inside",
+        "and other.is_open and other.slot.bodies)\n\n\ndef",
+        "and other.slot.bodies)\n\n\ndef",
     ),
     turn(
-        "no lease can be lost",
-        'can_end = self._options.when_busy == "interrupt" or self._options.shared is not None',
-        'can_end = self._options.when_busy == "interrupt"',
+        "a turn that is over is still around",
+        "and other.is_open and other.slot.bodies)\n\n\ndef",
+        "and other.is_open)\n\n\ndef",
     ),
-    turn(
-        "a turn inside a turn waits for itself",
-        "place = self._lines.join(self._key, body, _inside.get())",
-        "place = None",
-    ),
-    turn("a task started inside a turn waits for it", "        _inside.set((*(other", "        str((*(other"),
     turn(
         "the deadline of waiting is ignored", "anyio.move_on_after(self._options.deadline)", "anyio.move_on_after(None)"
     ),
-    turn("who is refused goes on", "                raise report.refusal(refused)\n", "                pass\n"),
+    turn("a refused turn goes on", "                raise report.refusal(refused)\n", "                pass\n"),
     turn(
-        "who is cancelled while he waits keeps his place in the line",
-        "            self._give_back(place, body)\n            if body.leave(error):",
+        "a turn that is cancelled while it waits stays in the queue",
+        "            self._queues.leave(slot, body)\n            if body.leave(error):",
         "            if body.leave(error):",
     ),
     turn(
-        "who is superseded while he waits is cancelled",
+        "a turn that is superseded while it waits is cancelled",
         "            if body.leave(error):\n                raise body.error() from error\n            raise",
         "            body.leave(error)\n            raise",
     ),
-    turn("a start is not told", "        report.started()\n        return place", "        return place"),
+    turn("a start is not told", "        report.started()\n        return slot", "        return slot"),
     turn(
-        "interrupting waits in line",
+        "interrupting waits in the queue",
         'if self._options.when_busy == "interrupt":\n            arrival',
         "if False:\n            arrival",
     ),
     turn(
-        "who is refused stands in line",
+        "a refused turn waits",
         "        if arrival.refused is not None:\n            return arrival.refused\n",
         "",
     ),
-    turn("nobody waits", "            await arrival.granted.wait()\n", "            pass\n"),
-    turn("waiting is not told", "            report.waits()\n            await arrival", "            await arrival"),
     turn(
         "processes share nothing",
-        "        if self._options.shared is None:\n            return None\n",
-        "        return None\n",
+        "        if self._shared is None:\n            return None\n        # N",
+        "        return None\n        # N",
     ),
-    turn("a lease that is lost ends nothing", 'partial(place.end, "lost")', "print"),
-    turn("a lease that has ended frees no place", "partial(self._lines.free, place)", "print"),
+    turn(
+        "a wait that was given up is still a wait",
+        "                self._queues.stop_waiting(slot, around)\n",
+        "                pass\n",
+    ),
+    turn(
+        "a long wait is not warned of",
+        "                    report.waits()\n                    await",
+        "                    await",
+    ),
+    turn("a lease that is asked to end ends nothing", "on_asked_to_end=slot.end", "on_asked_to_end=print"),
+    turn("a lease that has ended frees no slot", "partial(self._queues.free, slot)", "print"),
     turn("reject waits for a lease", 'patiently=self._options.when_busy != "reject"', "patiently=True"),
+    turn("a refused turn leaves its note", "        await slot.lease.end()  # so", "        pass  # so"),
+    turn("a turn is left twice", "        self._body = self._slot = None\n        is_ours", "        is_ours"),
     turn(
-        "a turn is left twice",
-        "        self._body = self._place = None\n        is_ours = False",
-        "        is_ours = False",
-    ),
-    turn(
-        "who was ended is told nothing",
-        "            raise body.error() from error\n\n    async def _leave",
-        "            pass\n\n    async def _leave",
+        "a turn that was ended is told nothing",
+        "            raise body.error() from error\n\n    async def _end",
+        "            pass\n\n    async def _end",
     ),
     turn(
         "an error of the turn's own is hidden by its end",
         "if body.ended is not None and (is_ours or error is None):",
         "if body.ended is not None:",
     ),
-    turn(
-        "a place that was left is still inherited",
-        "        self._forget(place, body)\n        if not",
-        "        if not",
-    ),
-    turn(
-        "who leaves a turn inside a turn gives the place away",
-        (
-            "        if not self._give_back(place, body):\n"
-            "            return  # others of the same turn are inside still\n"
-        ),
-        "        self._lines.free(place)\n",
-    ),
+    turn("a slot that was left is still inherited", "                _leave_inside(slot)\n", "                pass\n"),
     turn(
         "a lease is not given back before the block is left",
-        "                await place.lease.end()\n",
-        "                pass\n",
+        "                await slot.lease.end()\n                if",
+        "                if",
     ),
     turn(
         "a turn that is closed awaits",
-        "if place.lease is not None and not isinstance(error, GeneratorExit):",
-        "if place.lease is not None:",
+        "if slot.lease is not None and not isinstance(error, GeneratorExit):",
+        "if slot.lease is not None:",
     ),
     turn(
         "a lease that was lost is found out by nobody",
@@ -113,144 +110,97 @@ MUTANTS = [
     ),
     turn(
         "an end is not told",
-        "            report.ended(body.ended)\n\n    def release",
-        "            pass\n\n    def release",
+        "        finally:\n            report.ended(body.ended)\n",
+        "        finally:\n            pass\n",
     ),
+    turn("release tells no end", "            run_in(body.loop, report.ended, body.ended)\n", "            pass\n"),
+    turn("release leaves the cancelling entered", "        run_in(body.loop, body.leave, None)\n", ""),
+    turn("a dropped turn keeps its slot for ever", "        self._queues.drop(slot, body)\n", ""),
     turn(
-        "release keeps the place",
-        "        if self._give_back(place, body):\n            body.loop.call(report.ended, body.ended)",
-        "        pass",
+        "no check before a retry",
+        "                check_before_retries(slot.lease)\n",
+        "                pass\n",
     ),
-    turn("release leaves the cancelling entered", "        body.loop.call(body.leave, None)\n", ""),
-    turn(
-        "the place of a lease is free before the lease is",
-        (
-            "        if is_empty and place.lease is not None:\n            place.lease.stop()\n"
-            "        elif is_empty:\n            self._lines.free(place)"
-        ),
-        (
-            "        if is_empty and place.lease is not None:\n            place.lease.stop()\n"
-            "        if is_empty:\n            self._lines.free(place)"
-        ),
+    queues("a slot ends every body", "for body in self.bodies[:1]:", "for body in self.bodies:"),
+    queues(
+        "a loop that is gone is waited for", "return all(is_closed(body.loop) for body in self.bodies)", "return False"
     ),
-    turn("a dropped turn holds its place for ever", "        self._lines.drop(place, body)\n", ""),
-    turn(
-        "nobody is warned of a dropped turn",
-        "ResourceWarning, stacklevel=2, source=self)",
-        "ImportWarning, stacklevel=2, source=self)",
+    queues(
+        "a lease's loop that is gone is waited for",
+        "return self.lease is not None and is_closed(self.lease.loop)",
+        "return False",
     ),
-    lines("a place ends every body", "for body in self.bodies[:1]:", "for body in self.bodies:"),
-    lines("a loop that is gone is waited for", "return all(body.loop.closed for body in self.bodies)", "return False"),
-    lines(
-        "one loop of several that is gone is enough",
-        "return all(body.loop.closed for body in self.bodies)",
-        "return any(body.loop.closed for body in self.bodies)",
-    ),
-    lines("a task started inside is not inside", "if line.holder in inherited or any(", "if any("),
-    lines(
+    queues("a task started inside is not inside", "return holder in around or any(", "return any("),
+    queues(
         "a task that is waited for is not inside",
-        "if line.holder in inherited or any(inside.is_in(body) for inside in line.holder.bodies):",
-        "if line.holder in inherited:",
+        "return holder in around or any(body.task() is task for body in holder.bodies)",
+        "return holder in around",
     ),
-    lines(
-        "who comes to a place that is being given back shares it",
-        "if line is None or not line.holder.bodies:",
-        "if line is None:",
+    queues(
+        "a slot that is being given back is shared",
+        "    if not holder.bodies:  # it is being given back\n        return False\n",
+        "",
+        equivalent="only a race of two threads notices",
     ),
-    lines("a turn inside is not counted", "                line.holder.bodies.append(body)\n", ""),
-    lines("longest is one more", "if len(line.waiting) >= longest:", "if len(line.waiting) > longest:"),
-    lines("being busy and being too many is one", 'refused="longest" if longest else "busy"', 'refused="busy"'),
-    lines("who runs is not superseded", "ended += [line.holder, *line.waiting]", "ended += line.waiting"),
-    lines("who waits is not superseded", "ended += [line.holder, *line.waiting]", "ended += [line.holder]"),
-    lines("who is superseded stays in line", "            line.waiting.clear()\n", ""),
-    lines("nobody is superseded", '            other.end("interrupted")\n', "            pass\n"),
-    lines(
+    queues("longest is one more", "if len(queue.waiters) >= longest:", "if len(queue.waiters) > longest:"),
+    queues("being busy and being too many is one", 'refused="longest" if longest else "busy"', 'refused="busy"'),
+    queues("no circle is seen", "            if _is_circle(queue, inherited):\n", "            if False:\n"),
+    queues("only circles of two are seen", "            left += holder.waits_for\n", ""),
+    queues(
+        "no turn is known to wait for another",
+        "                outer.waits_for.append(queue)\n",
+        "                pass\n",
+    ),
+    queues("the running turn is not superseded", "ended += [queue.holder, *queue.waiters]", "ended += queue.waiters"),
+    queues("waiting turns are not superseded", "ended += [queue.holder, *queue.waiters]", "ended += [queue.holder]"),
+    queues("a superseded turn stays in the queue", "            queue.waiters.clear()\n", ""),
+    queues("nothing is superseded", '            other.end("newer")\n', "            pass\n"),
+    queues("a stop hits a turn that waits", "(slot.is_running if token is None else", "(True if token is None else"),
+    queues(
+        "a stop hits whichever turn", "(slot.is_running if token is None else slot.token == token)", "slot.is_running"
+    ),
+    queues("a stop never ends waiting turns", "or (waiting and not slot.is_running)", "or False"),
+    queues("a stop always ends waiting turns", "or (waiting and not slot.is_running)", "or not slot.is_running"),
+    queues("a stop tells nothing", '            slot.end("stopped")\n', "            pass\n"),
+    queues(
         "a loop that is gone holds up everybody",
-        "            self._hand_on(line, line.holder)\n            line = self._lines",
-        "            line = self._lines",
+        "            self._hand_on(queue, queue.holder)\n            queue = self._queues",
+        "            queue = self._queues",
     ),
-    lines("the last to come is next", "line.holder = line.waiting.popleft()", "line.holder = line.waiting.pop()"),
-    lines(
-        "who leaves is the last one",
-        "                return not place.bodies\n            return False",
-        "                return True\n            return False",
+    queues(
+        "of a dropped turn the one around it is given away",
+        "        if slot.bodies:\n            return False\n        if slot.lease",
+        "        if slot.lease",
     ),
-    lines(
-        "who leaves twice is the last one again",
-        "                return not place.bodies\n            return False",
-        "                return not place.bodies\n            return True",
+    queues(
+        "the next turn begins before the lease is given back",
+        "            slot.lease.stop()\n        else:\n            self._free(slot)",
+        "            slot.lease.stop()\n        self._free(slot)",
     ),
-    lines(
-        "who gives up waiting stays in line", "                line.waiting.remove(place)\n", "                pass\n"
+    queues(
+        "what was dropped is swept up by a thread that waits for the lock",
+        "_lock.acquire(blocking=False)",
+        "_lock.acquire()",
     ),
-    lines(
-        "who gives up waiting gives the place away",
-        (
-            "        if line.holder is not place:\n            if place in line.waiting:\n"
-            "                line.waiting.remove(place)\n            return\n"
-        ),
+    queues("what was dropped meanwhile is left", "        if _dropped:\n            _sweep()\n", ""),
+    queues("a message overtakes", "return token in tokens[:-1]", "return False"),
+    cancelling("a cancellation of ours stays counted", "            task.uncancel()\n", "            pass\n"),
+    cancelling(
+        "another's cancellation is taken for ours",
+        "return _cancellations(task) <= self._before and anyio.current_effective_deadline() != -math.inf",
+        "return True",
+    ),
+    cancelling(
+        "any error is taken for our cancellation",
+        "        if not isinstance(error, asyncio.CancelledError):\n            return False\n",
         "",
     ),
-    lines(
-        "the next one's loop may be gone",
-        "            if line.holder.grant():\n                return\n",
-        "            line.holder.grant()\n            return\n",
-    ),
-    lines("a line without anybody is kept", "        del self._lines[place.key]\n", ""),
-    lines("what was dropped is swept up only once", "            yield\n        self._sweep()", "            yield"),
-    lines(
-        "what was dropped is swept up by whoever waits for the lock",
-        "self._lock.acquire(blocking=False)",
-        "self._lock.acquire()",
-    ),
-    lines(
-        "of a dropped turn the one around it is given away",
-        "        if place.bodies:\n            return\n        line",
-        "        line",
-    ),
-    lines(
-        "a dropped lease is kept",
-        "        if place.lease is not None:\n            place.lease.stop()\n        elif line",
-        "        if line",
-    ),
-    loops(
-        "a loop is spoken to from its own thread only",
-        "            self._loop.call_soon_threadsafe(function, *args)\n",
-        "            function(*args)\n",
-    ),
-    loops(
-        "a loop that is gone is spoken to",
-        "        except RuntimeError:\n            return False\n        return True\n\n    def time",
-        "        except RuntimeError:\n            return True\n        return True\n\n    def time",
-    ),
-    loops("a cancellation of ours stays counted", "            task.uncancel()\n", "            pass\n"),
-    loops(
-        "another's cancellation is taken for ours",
-        "return isinstance(error, asyncio.CancelledError) and not is_cancelled_by_others",
-        "return isinstance(error, asyncio.CancelledError)",
-    ),
-    loops(
-        "any error is taken for our cancellation",
-        "return isinstance(error, asyncio.CancelledError) and not is_cancelled_by_others",
-        "return not is_cancelled_by_others",
-    ),
-    loops(
-        "a scope of ours takes what is left without an error",
-        "return bool(self._scope.__exit__(*details)) and error is not None",
-        "return bool(self._scope.__exit__(*details))",
-    ),
-    body("every task is in every other", "return self.task() is other.task()", "return True"),
     body(
         "the last reason counts",
         "        if self.ended is not None or self._cancelling is None:",
         "        if self._cancelling is None:",
     ),
-    body(
-        "what has ended is ended",
-        "        if self.ended is not None or self._cancelling is None:",
-        "        if self.ended is not None:",
-    ),
-    body("an interruption is not told", '        self._report("interrupted", why)\n', ""),
+    body("an interruption is not told", '        self._report("interrupted", reason)\n', ""),
     body(
         "abort is called before the block has begun",
         "if self._abort is None or not self.has_begun:",
@@ -258,51 +208,38 @@ MUTANTS = [
     ),
     body("abort is never called", "if self._abort is None or not self.has_begun:", "if True:"),
     body(
-        "an abort that raises lets the turn go on",
-        (
-            "        except Exception:\n"
-            '            logger.exception("the abort hook of a turn raised; the turn is cancelled instead")\n'
-            "            self._cancelling.cancel()"
-        ),
-        (
-            "        except Exception:\n"
-            '            logger.exception("the abort hook of a turn raised; the turn is cancelled instead")'
-        ),
+        "an abort that is ignored is waited for on asyncio",
+        "            self.loop.call_later(GRACE, self._cancel)\n",
+        "            pass\n",
+    ),
+    body(
+        "an abort that is ignored is waited for on trio",
+        "            spawn(self._cancel_later)\n",
+        "            pass\n",
     ),
     body("an interruption is taken for a loss", 'if self.ended == "lost":', "if True:"),
     body("a loss is taken for an interruption", 'if self.ended == "lost":', "if False:"),
     body("it is not told whether the turn had begun", "started=self.has_begun", "started=True"),
+    body("a stop is taken for an interruption", '"newer" if self.ended == "newer" else "stopped"', '"newer"'),
     report(
         "the waiting goes on while it runs",
-        "(self._loop.time() if self._started is None else self._started)",
-        "self._loop.time()",
+        "(time.monotonic() if self._started is None else self._started)",
+        "time.monotonic()",
     ),
     report("waiting is told again and again", "            self._is_waiting = True\n", ""),
-    report(
-        "how long it ran is not told",
-        "running = None if self._started is None else self._loop.time() - self._started",
-        "running = None",
-    ),
+    report("a long wait is warned of again and again", "            self._has_warned = True\n", ""),
     report("a refusal is not told", '        self.tell("refused", reason)\n', ""),
     leases(
         "what the store raised is swallowed", "        if self.error is not None:\n            raise self.error\n", ""
     ),
-    leases("a lease is not stopped", "        self.loop.call(self._until_stopped.cancel)", "        pass"),
+    leases("a lease is not stopped", "        self._until_stopped.cancel()\n", "        pass\n"),
     leases(
         "a cancellation ends the giving back",
         "        self.stop()\n        with anyio.move_on_after(GRACE, shield=True):",
         "        self.stop()\n        with anyio.move_on_after(GRACE):",
     ),
-    leases(
-        "a lease is not kept alive", "                if self.is_ours:\n                    await self._keep()\n", ""
-    ),
     leases("a lease is not given back", "                    await self._release()\n", "                    pass\n"),
     leases("its end is told to nobody", "                self._on_end()\n", "                pass\n"),
-    leases(
-        "a lease is good from when the answer came",
-        "self._good_until = asked + self._store.timeout\n                    return True",
-        "self._good_until = anyio.current_time() + self._store.timeout\n                    return True",
-    ),
     leases(
         "a store that is away for long is asked for ever",
         "                if asked > answered + self._store.timeout:\n                    raise\n",
@@ -313,38 +250,281 @@ MUTANTS = [
         "                if asked > answered + self._store.timeout:\n                    raise\n",
         "                raise\n",
     ),
-    leases("who is not patient waits", "            if not patiently:\n                return False\n", ""),
+    leases("an impatient turn waits", "            if not patiently:\n                return False\n", ""),
     leases(
         "the store is asked without a pause",
         "            await anyio.sleep(self._store.poll * random.uniform(0.5, 1.5))\n",
         "            await anyio.sleep(0)\n",
     ),
-    leases("a lease is renewed too late", "pause = timeout / 3\n        while", "pause = timeout\n        while"),
+    leases("a lost turn frees its slot at once", "        await anyio.sleep(GRACE)\n", ""),
     leases(
-        "the lease is taken for ours to its last moment",
-        "last_moment = self._good_until - timeout / 10",
-        "last_moment = self._good_until + timeout",
+        "a lost turn that never ends keeps its slot",
+        "        await anyio.sleep(GRACE)\n",
+        "        await anyio.sleep_forever()\n",
     ),
-    leases(
-        "a renewal may last for ever",
-        "anyio.fail_after(max(last_moment - asked, timeout / 10))",
-        "anyio.fail_after(None)",
-    ),
-    leases(
-        "a renewed lease is good no longer than before",
-        "self._good_until, pause = asked + timeout, timeout / 3",
-        "pause = timeout / 3",
-    ),
-    leases(
-        "a renewal that fails once loses the lease",
-        "is_ours, pause = anyio.current_time() < last_moment, timeout / 30",
-        "is_ours, pause = False, timeout / 30",
-    ),
-    leases("a lease that was lost is kept", "            if not is_ours:\n                return self._lose()\n", ""),
     leases(
         "a lease that was taken by another is noticed by nobody",
-        "        if self.is_ours and not was_ours and not self.is_lost:\n            self._lose()\n",
+        "        if self.is_ours and not was_ours:\n            self.lose()\n",
         "",
     ),
-    leases("a loss is told to nobody", "        self._on_lost()\n", ""),
+    leases(
+        "a release that fails late is no loss",
+        "            was_ours = time.monotonic() < self.good_until\n",
+        "            was_ours = True\n",
+    ),
+    leases("a loss is told to nobody", '        self._on_asked_to_end("lost")\n', ""),
+    leases(
+        "a superseded turn asks on",
+        "                    self.is_superseded = True\n                    return False\n",
+        "                    pass\n",
+    ),
+    leases(
+        "a turn that ended well is a zombie",
+        "        if self.is_lost or (not is_over and time.monotonic() >= self.good_until):",
+        "        if self.is_lost or time.monotonic() >= self.good_until:",
+    ),
+    leases(
+        "a zombie is let through",
+        "        if self.is_lost or (not is_over and time.monotonic() >= self.good_until):",
+        "        if False:",
+    ),
+    leases(
+        "each retry asks the store",
+        "and not is_over and time.monotonic() >= self.good_until and current_loop()",
+        "and not is_over and current_loop()",
+    ),
+    leases(
+        "half a question is cancelled at once",
+        "with anyio.CancelScope(shield=True) as self._asking:",
+        "with anyio.CancelScope() as self._asking:",
+        equivalent="only a database that is locked by half a question notices",
+    ),
+    keeper(
+        "a lease is never renewed",
+        "renew = time.monotonic() + timeout * 2 / 3 >= min(lease.good_until for lease in held)",
+        "renew = False",
+    ),
+    keeper(
+        "a lease is renewed each second",
+        "renew = time.monotonic() + timeout * 2 / 3 >= min(lease.good_until for lease in held)",
+        "renew = True",
+    ),
+    keeper(
+        "a lease is good for ever",
+        "last_moments = [lease.good_until - timeout / 10 for lease in held]",
+        "last_moments = [lease.good_until + timeout for lease in held]",
+    ),
+    keeper("a question may last for ever", "with anyio.fail_after(limit):", "with anyio.fail_after(None):"),
+    keeper(
+        "a renewed lease is good no longer than before",
+        "                lease.good_until = asked + timeout\n",
+        "                pass\n",
+    ),
+    keeper(
+        "a renewal that fails once loses the lease",
+        "                if now >= last_moment:\n",
+        "                if True:\n",
+    ),
+    keeper(
+        "a failed renewal is repeated without pause",
+        "timeout / 3 if is_answered else timeout / 30)",
+        "timeout / 3 if is_answered else 0)",
+    ),
+    keeper(
+        "a lease that is not ours any more is kept",
+        "            if heard is None:\n                self._lose(lease)\n                continue\n",
+        "            if heard is None:\n                continue\n",
+    ),
+    keeper("nothing is heard of a stop", "            lease.hear(heard.stop, is_waited_for=heard.is_waited_for)\n", ""),
+    keeper(
+        "connections are closed at once",
+        "            with anyio.move_on_after(LINGER):\n                await self._used.wait()\n",
+        "            pass\n",
+    ),
+    keeper("connections are never closed", "                    await self._close()\n", "                    pass\n"),
+    keeper("queues that share a lease are apart", "    shared = _all_shared.get(id(store))\n", "    shared = None\n"),
+    rows(
+        "acquire is not idempotent",
+        "        if self.holder == token:\n            self.expires",
+        "        if False:\n            self.expires",
+    ),
+    rows(
+        "a held lease is given away",
+        "        if not is_held and (interrupts or not is_requested):",
+        "        if interrupts or not is_requested:",
+    ),
+    rows(
+        "the next one is passed over",
+        "        if not is_held and (interrupts or not is_requested):",
+        "        if not is_held:",
+    ),
+    rows(
+        "an interrupting one waits for the next one",
+        "        if not is_held and (interrupts or not is_requested):",
+        "        if not is_held and not is_requested:",
+    ),
+    rows("an older one is not superseded", "is_superseded=True)", "is_superseded=False)"),
+    rows(
+        "a stop outlives its holder",
+        "self.expires, self.stop = token, arrived, now + lasts, None",
+        "self.expires, self.stop = token, arrived, now + lasts, token",
+    ),
+    rows("a holder is not asked to end for a newer one", 'self.stop, self.reason = self.holder, "newer"', "pass"),
+    rows(
+        "no waiter is noted",
+        "            self.request, self.request_arrived, self.request_expires = token, arrived, now + waits\n",
+        "            pass\n",
+    ),
+    rows(
+        "the last to ask is next",
+        "        if interrupts or not is_requested:\n            self.request",
+        "        if True:\n            self.request",
+    ),
+    rows(
+        "a waiter that leaves stays noted",
+        "        if self.request == token:\n            self.request = None\n        if self.holder",
+        "        if self.holder",
+    ),
+    rows(
+        "a note never runs out",
+        "return self.request is not None and self.request_expires > now",
+        "return self.request is not None",
+    ),
+    rows(
+        "a lease never runs out",
+        "return self.holder is not None and self.expires > now",
+        "return self.holder is not None",
+    ),
+    rows(
+        "a row that is waited for is deleted",
+        "return self.holder is None and not self.is_requested(now)",
+        "return self.holder is None",
+    ),
+    rows("no row is ever deleted", "return self.holder is None and not self.is_requested(now)", "return False"),
+    sql(
+        "another's lease is renewed",
+        '{clock} + :timeout where name {names} and holder {tokens}"',
+        '{clock} + :timeout where name {names}"',
+    ),
+    sql(
+        "a lease that ran out is stopped",
+        "where name = :name and expires > {clock} and holder",
+        "where name = :name and holder",
+    ),
+    sql(
+        "old rows stay",
+        '"delete from {table} where expires < {clock} - :age and',
+        '"delete from {table} where expires < 0 and',
+    ),
+    sql("young rows are swept up", "_OLD = 24 * 3600.0", "_OLD = 22 * 3600.0"),
+    sql(
+        "more than one question is left out",
+        "for first in range(0, len(tokens), _AT_ONCE):",
+        "for first in range(0, 1, _AT_ONCE):",
+    ),
+    sql(
+        "two processes collide while they create the table",
+        "            if self._dialect is _POSTGRESQL:",
+        "            if False:",
+    ),
+    sql(
+        "an engine of the caller's is disposed",
+        "Connections(engine, _nothing, _dispose)",
+        "Connections(None, lambda: engine, _dispose)",
+    ),
+    redis("keys of one lease lie on several nodes", "{self._prefix}{{{name}}}", "{self._prefix}{name}"),
+    redis(
+        "acquire is not idempotent",
+        "if row.holder == token then\n    row.expires = text(t + lasts)",
+        "if false then\n    row.expires = text(t + lasts)",
+    ),
+    redis(
+        "the next one is passed over",
+        "if not row.is_held and (interrupts or not is_requested) then",
+        "if not row.is_held then",
+    ),
+    redis("an older one is not superseded", "    return {0, arrived, 1}\n", "    return {0, arrived, 0}\n"),
+    redis("a stop hits another token", "(ARGV[1] ~= '' and ARGV[1] ~= row.holder)", "false"),
+    redis("a killed process's keys stay", "    redis.call('PEXPIREAT', key, ", "    string.len("),
+    redis(
+        "a waiter that leaves stays noted",
+        "    redis.call('HDEL', key, 'request')\nend\nlocal was_ours",
+        "end\nlocal was_ours",
+    ),
+    stream("the reader's patience has no end", "            if self._turn.is_waited_for:\n", "            if False:\n"),
+    stream(
+        "the run goes on although no turn waits", "            if self._turn.is_waited_for:\n", "            if True:\n"
+    ),
+    stream(
+        "a reader's cancellation lets the run wait for it",
+        "                self._close()\n                await worker.ended(error)\n",
+        "                await worker.ended(error)\n",
+    ),
+    stream("a stream that is closed runs on", "        self._is_closed = True\n", ""),
+    stream(
+        "an abort waits for the reader",
+        "        self._runs_on = True\n        self._asked.set()\n        cast",
+        "        cast",
+    ),
+    stream("abort is not called", '        cast("Callable[[], object]", self._abort)()\n', "        pass\n"),
+    stream("a reader between two events is not inside", "                self._reader.is_open = True\n", ""),
+    stream(
+        "a reader keeps the slot of a stream that is over",
+        "            self._reader.slot = self._reader.turn = None  # it stays in the reader's context\n",
+        "",
+        equivalent="only memory: a slot that was left shares nothing",
+    ),
+    stream("the generator is not closed", "                    await events.aclose()\n", "                    pass\n"),
+    worker(
+        "only one cancellation is passed on",
+        "                cancelled = error\n                self.cancel()\n",
+        "                cancelled = error\n",
+    ),
+    worker(
+        "a scope gives no time to clean up",
+        "if cancelled is not None and anyio.current_effective_deadline() == -math.inf:",
+        "if False:",
+    ),
+    worker(
+        "a scope is passed on once",
+        "                    if not self.done.is_set():\n                        self.cancel()\n",
+        "",
+    ),
+    worker(
+        "a task that never began never ends",
+        "            self._task.add_done_callback(self._end)  #",
+        "            pass  #",
+    ),
+    collect("a message of another group joins", " and batch.group == group", ""),
+    collect("a message overtakes a turn", " and not batch.turn.is_followed", ""),
+    collect(
+        "longest is ignored",
+        "            if len(batch.messages) >= longest:\n                raise refuse()\n",
+        "            pass\n",
+    ),
+    collect(
+        "a caller that leaves leaves its message",
+        "        if self.is_open:\n            del self.messages[caller]\n",
+        "",
+    ),
+    collect(
+        "a batch without callers goes on",
+        "            if not batch.waiting:\n                await batch.worker.ended(error)\n",
+        "",
+    ),
+    collect("a batch that began takes more", "            self.close()\n            return", "            return"),
+    collect("a batch without callers takes more", "        if not self.waiting:\n            self.close()\n", ""),
+    collect("a turn that waited pauses", "            if not turn.waited:\n", "            if True:\n"),
+    collect("a pause has no end", "min(self._last + self._pause, end)", "self._last + self._pause"),
+    collect(
+        "a pause begins with the first message",
+        "        self.waiting += 1\n        self._last = anyio.current_time()\n",
+        "        self.waiting += 1\n",
+    ),
+    queue(
+        "a message from inside waits for itself",
+        "        if self._queues.is_inside(key, current_task(), slots_around()):",
+        "        if False:",
+    ),
+    queue("a stop reaches this process only", "        if runs_here or self._shared is None:", "        if True:"),
 ]

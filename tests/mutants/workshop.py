@@ -18,6 +18,7 @@ FIRST = (
     *("local_gate", "gate", "guarantees", "attempts", "conflict", "errors", "deadline"),
     *("regressions_attempts", "regressions_blocks", "regressions_cancellation", "regressions_chain"),
     *("regressions_in_doubt", "regressions_results", "order", "interrupting", "nesting", "leases"),
+    *("idempotency", "collecting", "open_calls", "queue_all_runners", "turn_queue_http"),
 )
 """The files that find much in little time; the others run only if these find nothing."""
 
@@ -43,7 +44,7 @@ class Workshop:
     def __init__(self, place: Path) -> None:
         self._place = place
         self._usual: dict[str, float] = {}
-        for folder in ("stale_retry", "tests/core", "tests/turns"):
+        for folder in ("stale_retry", "tests/core", "tests/turns", "tests/adk"):
             shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("pyproject.toml", "tests/conftest.py"):
             shutil.copy(ROOT / file, place / file)

@@ -49,7 +49,18 @@ async def test_a_wait_that_is_skipped_counts_against_the_deadline():
     append, store = appending(stale=9, backoff=linear(10), deadline=90)
     with no_waiting(), pytest.raises(DeadlineExceededError) as gave_up:
         await append(store.open(), "event")
-    assert (gave_up.value.attempts, round(gave_up.value.elapsed)) == (4, 60)
+    assert (gave_up.value.attempts, round(gave_up.value.elapsed)) == (5, 90)
+
+
+@pytest.mark.parametrize(("writers", "deadline"), [(100, 90), (30, 10)])
+async def test_many_writers_at_once_do_not_give_up_for_waits_that_would_have_spread_them(writers, deadline):
+    store = VersionedStore()
+    append = retry_on_stale_session(store.refresh, observers=(), deadline=deadline)(store.append)
+    with no_waiting():
+        async with anyio.create_task_group() as group:
+            for n in range(writers):
+                group.start_soon(append, store.open(), n)
+    assert sorted(store.events()) == [*range(writers)]
 
 
 async def test_after_the_block_waits_are_real_again():

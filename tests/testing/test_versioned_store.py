@@ -2,7 +2,6 @@
 
 import anyio
 import pytest
-from tenacity import retry_if_exception_type
 
 from stale_retry import (
     AttemptsExhaustedError,
@@ -10,10 +9,9 @@ from stale_retry import (
     SessionRefreshError,
     StaleSessionError,
     is_stale_session_error,
-    retry_if_stale_session,
     retry_on_stale_session,
 )
-from stale_retry.testing import Faults, VersionedStore, no_waiting
+from stale_retry.testing import Event, Faults, VersionedStore, no_waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -150,20 +148,35 @@ async def test_a_lost_acknowledgement_stores_the_event_and_raises(store):
     assert (store.events(), session.events, session.version) == (["event"], [], 0)
 
 
-async def test_a_lost_acknowledgement_doubles_the_event_unless_it_is_settled():
-    on = retry_if_stale_session() | retry_if_exception_type(ConnectionError)
-    for settle, stored in ((None, ["event", "event"]), (VersionedStore.settle_if_stored, ["event"])):
-        store = VersionedStore(Faults(lost_acknowledgements=1))
-        with no_waiting():
-            assert await retrying(store, on=on, on_conflict=settle)(store.open(), "event") == "event"
-        assert store.events() == stored
+async def test_find_stored_finds_an_event_by_its_id(store):
+    ours, alike = Event("ok"), Event("ok")
+    await store.append(store.open(), ours)
+    session = store.open()
+    assert store.find_stored(session, ours) is ours
+    assert store.find_stored(session, alike) is None
 
 
-async def test_settle_if_stored_goes_on_when_the_event_is_not_stored(store):
-    store.faults.stale = 1
-    with no_waiting():
-        await retrying(store, on_conflict=store.settle_if_stored)(store.open(), "event")
-    assert (store.events(), store.appends) == (["event"], 2)
+@pytest.mark.parametrize("make", [lambda n: Event("ok", n), lambda n: {"id": n}], ids=["object", "mapping"])
+async def test_find_stored_takes_any_event_with_an_id(store, make):
+    await store.append(store.open(), "no id")
+    await store.append(store.open(), make(1))
+    session = store.open()
+    assert store.find_stored(session, make(1)) == make(1)
+    assert store.find_stored(session, make(2)) is None
+
+
+async def test_find_stored_refuses_an_event_without_an_id(store):
+    await store.append(store.open(), "ok")
+    with pytest.raises(TypeError, match="this str has none"):
+        store.find_stored(store.open(), "ok")
+
+
+async def test_a_deleted_session_is_gone(store):
+    session = store.open()
+    store.delete()
+    with pytest.raises(StaleSessionError, match="no session 'session'"):
+        await store.append(session, "event")
+    assert await store.refresh(session) is None
 
 
 @pytest.mark.parametrize("call", ["append", "refresh"])

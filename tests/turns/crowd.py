@@ -23,7 +23,7 @@ class Crowd:
 
     @contextmanager
     def runs(self, name):
-        assert not self.running, f"{name} runs beside {self.running}"
+        assert not self.running, f"{name} runs at the same time as {self.running}"
         self.running.append(name)
         self.log.append((name, "began"))
         try:

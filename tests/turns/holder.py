@@ -9,15 +9,11 @@ import asyncio
 import sys
 import time
 
-from stale_retry.turns import TurnQueue, postgres_lease, redis_lease
+from stale_retry.turns import TurnQueue, redis_lease, sql_lease
 
 
 def open_lease(kind, url, **options):
-    if kind == "postgres":
-        return postgres_lease(url, **options)
-    from redis.asyncio import Redis
-
-    return redis_lease(Redis.from_url(url), **options)
+    return redis_lease(url, **options) if kind == "redis" else sql_lease(url, **options)
 
 
 def say(*words):

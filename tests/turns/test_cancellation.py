@@ -16,7 +16,7 @@ def queue(*args, **options):
     return TurnQueue(*args, observers=(), **options)
 
 
-def test_who_is_cancelled_while_waiting_leaves_the_line(virtually):
+def test_a_turn_that_is_cancelled_while_it_waits_leaves_the_queue(virtually):
     async def main():
         crowd = Crowd(queue())
         async with anyio.create_task_group() as tasks:
@@ -32,7 +32,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_line(virtually):
     virtually(main)
 
 
-def test_who_is_cancelled_while_running_lets_the_next_one_go_on(virtually):
+def test_a_turn_that_is_cancelled_while_it_runs_lets_the_next_one_begin(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -132,7 +132,7 @@ def check(when_busy, *cancellations):
     outcomes = schedule.outcomes()
     schedule.loop.finish()
     assert len(schedule.turns) == 0
-    assert schedule.turns._lines._lines == {}
+    assert schedule.turns._queues._queues == {}
     for number, task in enumerate(schedule.tasks):
         if number in cancelled and (sys.version_info >= (3, 11) or task.cancelled()):
             assert task.cancelled(), f"the cancellation of {number} was swallowed: {outcomes[number]!r}"

@@ -9,9 +9,10 @@ import anyio
 import pytest
 from core.virtual import VirtualLoop
 
-from stale_retry.turns import TurnQueue
+from stale_retry.turns import TurnQueue, _queues, _turn
 
 from .crowd import Crowd
+from .stores import Leases
 
 
 def queue(*args, **options):
@@ -35,7 +36,7 @@ def test_a_turn_that_is_dropped_is_freed_and_warned_about(on_asyncio, when_busy)
     on_asyncio(main)
 
 
-def test_who_waits_goes_on_when_the_turn_before_is_dropped(virtually):
+def test_a_waiter_goes_on_when_the_turn_before_is_dropped(virtually):
     async def main():
         crowd = Crowd(queue())
         turn = crowd.turns("session")
@@ -50,8 +51,6 @@ def test_who_waits_goes_on_when_the_turn_before_is_dropped(virtually):
 
     def in_a_context_of_its_own(crowd):
         async def turn():
-            from stale_retry.turns import _turn
-
             _turn._inside.set(())
             await crowd.turn("next")
 
@@ -73,7 +72,7 @@ async def answers(turns):
 
 
 @pytest.mark.parametrize("when_busy", ["enqueue", "interrupt"])
-def test_a_generator_that_is_closed_in_another_task_gives_its_place_back(on_asyncio, when_busy):
+def test_a_generator_that_is_closed_in_another_task_gives_its_slot_back(on_asyncio, when_busy):
     async def main():
         turns = queue(when_busy)
         reading = answers(turns)
@@ -85,7 +84,7 @@ def test_a_generator_that_is_closed_in_another_task_gives_its_place_back(on_asyn
     on_asyncio(main)
 
 
-def test_a_generator_that_is_dropped_gives_its_place_back(on_asyncio):
+def test_a_generator_that_is_dropped_gives_its_slot_back(on_asyncio):
     async def main():
         turns = queue()
         reading = answers(turns)
@@ -98,7 +97,7 @@ def test_a_generator_that_is_dropped_gives_its_place_back(on_asyncio):
     on_asyncio(main)
 
 
-def test_a_coroutine_that_is_closed_gives_its_place_back():
+def test_a_coroutine_that_is_closed_gives_its_slot_back():
     turns = queue()
 
     async def turn():
@@ -138,7 +137,50 @@ def test_the_turn_of_an_event_loop_that_is_gone_holds_up_nobody():
         assert any(warning.category is ResourceWarning for warning in caught) == is_kept
 
 
-def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_turn_that_is_collected_after_the_next_one_has_ended_changes_nothing():
+    turns = queue()
+    loop = VirtualLoop()
+
+    async def endless():
+        async with turns("session"):
+            await asyncio.sleep(100)
+
+    task = loop.create_task(endless())
+    loop.run_until_idle()
+    loop.close()
+    asyncio.run(Crowd(turns).turn("next"))
+    assert len(turns) == 0
+    task._log_destroy_pending = False
+    del task, loop
+    gc.collect()
+    assert len(turns) == 0
+
+
+def test_a_lease_of_an_event_loop_that_is_gone_holds_up_nobody():
+    """The turn was left, and the loop closed before its lease was given back."""
+    turns = queue(shared=Leases())
+    loop = VirtualLoop()
+
+    async def left_at_once():
+        turn = turns("session")
+        await turn.__aenter__()
+        turn.release()
+        assert len(turns) == 1
+        asyncio.get_running_loop().stop()
+
+    task = loop.create_task(left_at_once())
+    while not task.done():
+        if loop.idle:
+            loop.advance()
+        loop.step()
+    loop.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(asyncio.wait_for(Crowd(turns).turn("next", 0.01), 10))
+
+
+def test_a_waiter_in_an_event_loop_that_is_gone_is_passed_over():
     turns = queue(longest=2)
     crowd = Crowd(turns)
     loop = VirtualLoop()
@@ -161,15 +203,14 @@ def test_who_waits_in_an_event_loop_that_is_gone_is_passed_over():
     waiting._log_destroy_pending = False
 
 
-def test_dropped_while_another_thread_changes_the_line_it_is_freed_by_that_one():
+def test_dropped_while_another_thread_changes_the_queue_it_is_freed_by_that_thread():
     turns = queue()
     turn = turns("session")
     asyncio.run(turn.__aenter__())
-    lock = turns._lines._lock
     holding, release = threading.Event(), threading.Event()
 
     def hold():
-        with turns._lines._changing():
+        with _queues._changing:
             holding.set()
             release.wait(10)
 
@@ -182,7 +223,6 @@ def test_dropped_while_another_thread_changes_the_line_it_is_freed_by_that_one()
     release.set()
     thread.join()
     assert len(turns) == 0
-    assert not lock.locked()
 
 
 def test_a_turn_is_entered_and_left_once(virtually):

@@ -17,7 +17,7 @@ def queue(**options):
     return TurnQueue("interrupt", observers=(), **options)
 
 
-def test_the_newest_turn_ends_the_running_one_and_takes_its_place(virtually):
+def test_the_newest_turn_ends_the_running_one_and_takes_its_slot(virtually):
     async def main():
         crowd = Crowd(queue())
         async with anyio.create_task_group() as tasks:
@@ -53,7 +53,7 @@ def test_it_begins_only_when_the_interrupted_one_has_let_go(virtually):
     virtually(main)
 
 
-def test_who_waits_for_it_gives_up_for_one_that_is_newer_still(virtually):
+def test_a_waiter_gives_way_to_a_turn_that_is_newer_still(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -94,7 +94,7 @@ async def trio_goes_on():
 
 
 @pytest.mark.parametrize("goes_on", [asyncio_goes_on, trio_goes_on])
-def test_who_does_not_let_go_is_waited_for_until_the_deadline(goes_on, on_asyncio, on_trio):
+def test_a_turn_that_does_not_end_is_waited_for_until_the_deadline(goes_on, on_asyncio, on_trio):
     async def main():
         turns = queue(deadline=3)
 
@@ -133,6 +133,55 @@ def test_a_block_that_ends_all_the_same_is_told_that_it_was_interrupted(on_async
     on_asyncio(main)
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_generator_that_no_task_reads_any_more_gives_its_slot_back_and_is_told_if_it_goes_on(on_asyncio, is_stopped):
+    async def main():
+        events = []
+        turns = TurnQueue("interrupt", deadline=3, observers=events.append)
+
+        async def answers():
+            async with turns("session"):
+                yield 1
+
+        reading = answers()
+        await asyncio.create_task(anext(reading))
+        if is_stopped:
+            assert await turns.stop("session")
+        await asyncio.create_task(Crowd(turns).turn("next"))
+        assert asyncio.get_running_loop().time() == 1
+        with pytest.raises(TurnInterruptedError):
+            await anext(reading)
+        assert len(turns) == 0
+        kinds = [event.kind for event in events]
+        assert kinds.count("started") == kinds.count("ended") == 2
+
+    on_asyncio(main)
+
+
+def test_what_such_a_generator_started_inside_is_waited_for(on_asyncio):
+    async def main():
+        turns, tasks = queue(), []
+
+        async def inner():
+            async with turns("session"):
+                await asyncio.sleep(5)
+
+        async def answers():
+            async with turns("session"):
+                tasks.append(asyncio.create_task(inner()))
+                await asyncio.sleep(1)
+                yield 1
+
+        reading = answers()
+        await asyncio.create_task(anext(reading))
+        await asyncio.create_task(Crowd(turns).turn("next"))
+        assert asyncio.get_running_loop().time() == 6
+        await asyncio.gather(*tasks)
+        await reading.aclose()
+
+    on_asyncio(main)
+
+
 def test_an_error_of_the_interrupted_block_is_the_callers(virtually):
     async def main():
         turns = queue()
@@ -154,7 +203,7 @@ def test_an_error_of_the_interrupted_block_is_the_callers(virtually):
     virtually(main)
 
 
-def test_who_is_cancelled_and_interrupted_at_once_is_cancelled(virtually):
+def test_a_turn_that_is_cancelled_and_interrupted_at_once_is_cancelled(virtually):
     async def main():
         turns = queue()
         with anyio.CancelScope() as scope:

@@ -6,9 +6,10 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from stale_retry.turns import SessionBusyError, TurnQueue
+from stale_retry.turns import SessionBusyError, TurnQueue, current_turn
 
 from .crowd import Crowd, in_order
+from .stores import Leases
 
 
 def queue(*args, **options):
@@ -16,7 +17,7 @@ def queue(*args, **options):
 
 
 @pytest.mark.parametrize("when_busy", ["enqueue", "reject", "interrupt"])
-def test_a_turn_inside_a_turn_shares_its_place(virtually, when_busy):
+def test_a_turn_inside_a_turn_shares_its_slot(virtually, when_busy):
     async def main():
         crowd = Crowd(queue(when_busy, deadline=5))
         async with crowd.turns("session"), crowd.turns("session"):
@@ -45,7 +46,7 @@ def test_so_does_one_in_a_task_started_inside(virtually):
     virtually(main)
 
 
-def test_inside_a_turn_one_of_another_key_has_a_place_of_its_own(virtually):
+def test_inside_a_turn_one_of_another_key_has_a_slot_of_its_own(virtually):
     async def main():
         turns = queue()
         async with turns("a"), turns("b"):
@@ -64,7 +65,7 @@ def test_two_queues_know_nothing_of_each_other(virtually):
     virtually(main)
 
 
-def test_the_place_is_kept_until_the_last_one_inside_has_left(on_asyncio):
+def test_the_slot_is_kept_until_the_last_one_inside_has_left(on_asyncio):
     async def main():
         crowd = Crowd(queue())
         inside = asyncio.Event()
@@ -103,7 +104,7 @@ def test_a_task_started_inside_that_comes_after_the_turn_waits_like_everybody(on
     on_asyncio(main)
 
 
-def test_one_that_is_left_early_leaves_the_outer_one_its_place(virtually):
+def test_one_that_is_left_early_leaves_the_outer_one_its_slot(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -158,7 +159,62 @@ def test_a_task_started_after_an_inner_turn_has_ended_is_inside_the_outer_one(on
     on_asyncio(main)
 
 
-def test_who_adopts_a_turn_that_runs_in_another_task_does_not_wait_for_it(on_asyncio):
+def test_code_inside_a_turn_learns_which_one_it_is(virtually):
+    async def main():
+        turns = queue()
+        assert current_turn() is None
+        async with turns("a") as outer:
+            assert current_turn() is outer
+            async with turns("a"):
+                assert current_turn() is outer
+            async with turns("b") as inner:
+                assert current_turn() is inner
+                turns.stream("c", lambda turn: None)  # not read, so nothing is inside it
+                assert current_turn() is inner
+            assert current_turn() is outer
+        assert current_turn() is None
+
+    virtually(main)
+
+
+def test_a_turn_inside_a_turn_that_is_released_leaves_the_outer_one_its_slot(virtually):
+    async def main():
+        turns = queue()
+        async with turns("session"):
+            inner = turns("session")
+            await inner.__aenter__()
+            inner.release()
+            assert len(turns) == 1
+        assert len(turns) == 0
+
+    virtually(main)
+
+
+def test_a_queue_for_keys_of_this_process_alone_asks_for_no_lease(virtually):
+    async def main():
+        leases = Leases()
+        turns = queue(shared=leases)
+        async with turns._unshared()("session"):
+            assert len(turns) == 1
+        assert leases.calls == []
+
+    virtually(main)
+
+
+def test_a_turn_may_wait_where_others_are_refused(virtually):
+    async def main():
+        turns = queue("reject")
+        crowd = Crowd(turns)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(crowd.turn, "running", 2)
+            await anyio.sleep(1)
+            async with turns._patient()("session") as turn:
+                assert turn.waited == pytest.approx(1)
+
+    virtually(main)
+
+
+def test_a_task_that_adopts_a_turn_of_another_task_does_not_wait_for_it(on_asyncio):
     async def main():
         turns = queue("reject")
         turn = turns("session")

@@ -1,6 +1,7 @@
 """Every option is checked when the queue is made, and the message names it."""
 
 import pickle
+import re
 from datetime import timedelta
 
 import pytest
@@ -16,10 +17,11 @@ WRONG = [
     ({"longest": 1.5}, TypeError, "longest"),
     ({"deadline": 0}, ValueError, "deadline must be above zero"),
     ({"deadline": float("nan")}, ValueError, "deadline"),
-    ({"deadline": "600"}, TypeError, "deadline must be seconds or a timedelta"),
+    ({"deadline": "600"}, TypeError, "deadline must be seconds, a timedelta or None"),
     ({"deadline": True}, TypeError, "deadline"),
     ({"deadline": timedelta(seconds=-1)}, ValueError, "deadline"),
     ({"deadline": -(10**400)}, ValueError, "deadline must be above zero"),
+    ({"reader_patience": 0}, ValueError, "reader_patience must be above zero"),
     ({"shared": object()}, TypeError, "shared must be a store of leases"),
     ({"shared": lambda key: None}, TypeError, "shared"),
     ({"observers": 1}, TypeError, "observers must be a function of the event"),
@@ -31,7 +33,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "message"), WRONG, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("options", "kind", "message"), WRONG, ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value))[:40]
+)
 def test_a_wrong_option_is_refused_by_name(options, kind, message):
     with pytest.raises(kind, match=message.replace("(", r"\(")):
         TurnQueue(**options)
@@ -59,14 +63,16 @@ def test_a_key_must_be_hashable_and_an_abort_hook_callable():
         turns(["session"])
     with pytest.raises(TypeError, match="abort must be a plain function"):
         turns("session", abort=True)
+    with pytest.raises(TypeError, match="events must be an async generator, or a function of the turn"):
+        turns.stream("session", [1])
 
 
 def test_the_errors_can_be_pickled_and_have_a_common_base():
     busy = SessionBusyError("busy", reason="longest", waiting=3, waited=1.5)
     copy = pickle.loads(pickle.dumps(busy))
     assert (copy.args, copy.reason, copy.waiting, copy.waited) == (("busy",), "longest", 3, 1.5)
-    interrupted = pickle.loads(pickle.dumps(TurnInterruptedError("ended", started=True)))
-    assert (interrupted.args, interrupted.started) == (("ended",), True)
+    interrupted = pickle.loads(pickle.dumps(TurnInterruptedError("ended", reason="stopped", started=True)))
+    assert (interrupted.args, interrupted.reason, interrupted.started) == (("ended",), "stopped", True)
     lost = pickle.loads(pickle.dumps(TurnLostError("lost")))
     assert lost.args == ("lost",)
     assert all(isinstance(error, TurnError) for error in (copy, interrupted, lost))

@@ -39,7 +39,7 @@ def test_turns_of_other_keys_do_not_wait(virtually):
     virtually(main)
 
 
-def test_nobody_who_comes_later_overtakes_even_when_the_place_is_just_given_back(virtually):
+def test_no_later_turn_overtakes_even_when_the_slot_is_just_given_back(virtually):
     async def main():
         crowd = Crowd(queue())
 
@@ -138,7 +138,7 @@ def test_nobody_waits_longer_than_the_deadline(virtually):
     virtually(main)
 
 
-def test_a_place_that_is_had_at_the_very_moment_of_the_deadline_is_kept_or_refused_and_never_lost(virtually):
+def test_a_slot_that_is_granted_at_the_very_moment_of_the_deadline_is_kept_or_refused_and_never_lost(virtually):
     async def main():
         crowd = Crowd(queue(deadline=1))
         async with anyio.create_task_group() as tasks:
@@ -177,7 +177,7 @@ def test_a_turn_knows_how_long_it_waited(virtually):
     virtually(main)
 
 
-def test_event_loops_in_several_threads_stand_in_one_line():
+def test_event_loops_in_several_threads_wait_in_one_queue():
     crowd = Crowd(queue())
     threads = []
 
@@ -210,7 +210,7 @@ def test_nothing_is_kept_of_a_key_that_nobody_uses(virtually):
             async with turns(number):
                 assert len(turns) == 1
         assert len(turns) == 0
-        assert turns._lines._lines == {}
+        assert turns._queues._queues == {}
 
     virtually(main)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from faults.servers import Postgres, Redis
 
-from stale_retry.turns import SessionBusyError, TurnLostError, TurnQueue, postgres_lease, redis_lease
+from stale_retry.turns import SessionBusyError, TurnLostError, TurnQueue, sql_lease
 
 from .holder import open_lease
 
@@ -52,11 +52,7 @@ class Store:
         return self.lease
 
     async def __aexit__(self, *_):
-        engine = getattr(self.lease, "_engine", None)
-        if engine is not None:
-            await engine.dispose()
-        else:
-            await self.lease._acquire.registered_client.aclose()
+        await self.lease.aclose()
 
 
 def queue(lease, *args, **options):
@@ -164,7 +160,7 @@ def test_a_turn_that_lasts_longer_than_the_timeout_keeps_its_lease(server, reque
     asyncio.run(main())
 
 
-def test_who_was_suspended_for_longer_than_the_timeout_loses_his_turn_and_is_told(server, request):
+def test_a_process_that_was_suspended_for_longer_than_the_timeout_is_told_that_its_turn_is_lost(server, request):
     process = Process(server, key_of(request), seconds=3)
     process.hears("began")
     process.process.send_signal(signal.SIGSTOP)
@@ -256,7 +252,7 @@ def test_a_redis_that_forgets_ends_the_turn_with_an_error():
 def test_a_server_that_cannot_be_reached_refuses_the_turn(tmp_path):
     async def main():
         for lease in (
-            postgres_lease("postgresql+asyncpg://user@localhost:1/none"),
+            sql_lease("postgresql+asyncpg://user@localhost:1/none"),
             open_lease("redis", f"unix://{tmp_path}/none"),
         ):
             turns = queue(lease)
@@ -267,40 +263,3 @@ def test_a_server_that_cannot_be_reached_refuses_the_turn(tmp_path):
             assert len(turns) == 0
 
     asyncio.run(main())
-
-
-def test_two_processes_may_create_the_table_at_once(servers):
-    async def main():
-        url = servers["postgres"].url
-        leases = [postgres_lease(url, table="made_at_once") for _ in range(8)]
-        try:
-            assert sum(await asyncio.gather(*(lease.acquire("name", f"{n}") for n, lease in enumerate(leases)))) == 1
-        finally:
-            for lease in leases:
-                await lease._engine.dispose()
-
-    asyncio.run(main())
-
-
-WRONG = [
-    ({"timeout": 0}, ValueError, "timeout must be above zero"),
-    ({"timeout": None}, TypeError, "timeout must be seconds"),
-    ({"timeout": float("inf")}, ValueError, "timeout"),
-    ({"poll": "often"}, TypeError, "poll must be seconds"),
-]
-
-
-@pytest.mark.parametrize(("options", "kind", "message"), WRONG, ids=str)
-def test_a_wrong_option_is_refused_by_name(options, kind, message):
-    from redis.asyncio import Redis as Client
-
-    with pytest.raises(kind, match=message):
-        postgres_lease("postgresql://nowhere", **options)
-    with pytest.raises(kind, match=message):
-        redis_lease(Client(), **options)
-
-
-@pytest.mark.parametrize("table", ["turns; drop table users", "a.b.c", "", "1a"])
-def test_a_tables_name_is_plain(table):
-    with pytest.raises(ValueError, match="table must be a plain name"):
-        postgres_lease("postgresql://nowhere", table=table)

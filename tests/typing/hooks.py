@@ -19,7 +19,6 @@ from stale_retry import (
     SessionRefreshError,
     StaleSessionError,
     StaleSessionRetryError,
-    local_gate,
     retry_if_transient,
     retry_on_stale_session,
 )
@@ -118,7 +117,7 @@ async def gates() -> None:
     assert_type(queue, LocalGate)
     local_gate(by_id)
     retry_on_stale_session(load, gate=queue)
-    retry_on_stale_session(load, gate=local_gate(lambda session: (session.id, session.version)))
+    retry_on_stale_session(load, key=lambda session: (session.id, session.version))
     retry_on_stale_session(load, gate=lock)
     retry_on_stale_session(load, gate=Lock())
     retry_on_stale_session(load, gate=[local_gate(lambda session: session.id), lock])
@@ -182,7 +181,7 @@ async def test_an_append_is_retried() -> None:
     versioned = VersionedStore()
     assert_type(versioned.open(), VersionedSession)
     versioned.faults.stale = 2
-    retrying = retry_on_stale_session(versioned.refresh, on_conflict=versioned.settle_if_stored)
+    retrying = retry_on_stale_session(versioned.refresh)
     with no_waiting() as events:
         await retrying.call(versioned.append, versioned.open(), "hello")
     assert_type(events, list[RetryEvent])

@@ -10,7 +10,6 @@ from typing_extensions import Unpack, assert_type
 from stale_retry import (
     CLASSIC_SCHEDULE,
     TransactionRetrying,
-    local_gate,
     retry_if_conflict,
     retry_transaction,
     retry_with,
