@@ -42,7 +42,7 @@ def careful(append: Any, session: str, stored: StoredSessions) -> Any:
             return await append(*args, **kwargs)
         if not isinstance(service, BaseSessionService):
             service = None
-        return await append_once(functools.partial(append, *args, **kwargs), service, held, event, stored)
+        return await append_once(lambda *_: append(*args, **kwargs), stored, service, held, event)
 
     setattr(attempt, _ORIGINAL, append)
     return attempt
@@ -67,14 +67,15 @@ class Parts:
 
 
 async def append_once(
-    append: Callable[[], Any],
+    send: Callable[[Any, Session, Event], Any],
+    stored: StoredSessions | None,
     service: BaseSessionService | None,
     session: Session,
     event: Event,
-    stored: StoredSessions,
 ) -> Any:
+    """Append an event by `send`, unless it is stored already. Without a queue there is no `stored`."""
     if event.partial:
-        return await append()
+        return await send(service, session, event)
     known = known_of(session)
     if event.id in known.ids and not known.is_guess:
         return event
@@ -83,15 +84,16 @@ async def append_once(
     if known.merged:
         settle_merged(known, session.state, event)
     _date(event, session, known)
-    along = _going_along(service, session)
+    along = _going_along(session) if stores_whole_state(service) else {}
     before = version_fields_of(session)
     try:
-        result = await append()
+        result = await send(service, session, event)
     except BaseException as error:
         # Services note the new version as soon as it is stored and the event somewhat later. Ended in between, the
         # session would pass for current without the event; with the old version its next append reloads it.
         is_stale = is_stale_session_error(error)
-        stored.take_failed(session, is_stale=is_stale)
+        if stored is not None:
+            stored.take_failed(session, is_stale=is_stale)
         if not is_stale:
             if not any(other is event for other in session.events[-1:]):
                 restore_version(session, before)
@@ -104,7 +106,7 @@ async def append_once(
         # A refresh found it before its own append came back.
         session.events[:-1] = [other for other in session.events[:-1] if other.id != event.id]
     known.take_stored(event, along)
-    if stored.are_wanted(session, event):
+    if stored is not None and stored.are_wanted(session, event):
         written = {key: value_of(text) for key, text in {**along, **texts_of(state_delta_of(event))}.items()}
         stored.take_appended(session, event, written, before)
     return result
@@ -121,10 +123,8 @@ async def _is_stored(service: BaseSessionService, session: Session, event: Event
     return found is not None and any(other.id == event.id for other in found.events)
 
 
-def _going_along(service: BaseSessionService | None, session: Session) -> dict[str, str]:
-    """What the service stores of the session's state besides what the event writes."""
-    if not stores_whole_state(service):
-        return {}
+def _going_along(session: Session) -> dict[str, str]:
+    """What a service that stores the whole state stores besides what the event writes."""
     return {key: text for key, text in texts_of(session.state).items() if not key.startswith(SHARED)}
 
 

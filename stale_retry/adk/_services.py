@@ -28,9 +28,9 @@ def checks_in_two_steps(service: BaseSessionService) -> bool:
     return _is_a(type(service), "google.adk.sessions.sqlite_session_service")
 
 
-def locks_no_shared_state(service: BaseSessionService) -> bool:
-    """Whether two appends through different sessions may overwrite each other's `app:` and `user:` keys, even
-    different ones: on a SQLite file `DatabaseSessionService` reads and writes the row of such keys without a lock.
+def on_sqlite_file(service: BaseSessionService) -> bool:
+    """Whether it is a `DatabaseSessionService` on SQLite. A call that is cut off leaves its file locked, and the rows of
+    `app:` and `user:` keys are read and written without a lock.
     """
     engine = getattr(service, "db_engine", None)
     return engine is not None and engine.dialect.name == "sqlite"

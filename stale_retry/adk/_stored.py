@@ -161,7 +161,10 @@ class StoredSessions:
 
     def are_wanted(self, session: Session, event: Event) -> bool:
         """Whether an append that was accepted has to be told of: others wait, or it wrote what other sessions have."""
-        if self._by_queue or any(key.startswith(SHARED) for key in event.actions.state_delta):
+        if self._by_queue:
+            return True
+        delta = event.actions.state_delta
+        if delta and any(key.startswith(SHARED) for key in delta):
             return True
         queue = self._queue_of(session)
         return queue is not None and queue.is_waited_for

@@ -22,7 +22,7 @@ from ._known import SHARED, known_of, remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
 from ._releases import AlreadyExistsError
-from ._services import never_rejects
+from ._services import never_rejects, on_sqlite_file
 from ._shared_state import in_order
 from ._whole_calls import whole_call
 from .interleaving import Interleaving
@@ -134,7 +134,9 @@ class RetryingSessionService(BaseSessionService):
         self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
         )
-        self._append = self.retrying.around(self._append_once)
+        send = _send_whole if on_sqlite_file(service) else _send
+        stored = None if self.retrying.key is None else self.retrying.stored
+        self._append = self.retrying.around(functools.partial(append_once, send, stored))
 
     @property
     def lost_updates(self) -> int:
@@ -157,16 +159,6 @@ class RetryingSessionService(BaseSessionService):
         """
         known_of(session)  # what can be guessed of it at first sight holds now, not when it has waited
         return await self._append(self.service, session, event)
-
-    async def _append_once(self, service: BaseSessionService, session: Session, event: Event) -> Event:
-        def append() -> Any:
-            return whole_call(service, service.append_event(session=session, event=event))
-
-        def write() -> Any:
-            delta = event.actions.state_delta
-            return in_order(service, session.app_name, session.user_id, delta, append) if delta else append()
-
-        return await append_once(write, service, session, event, self.retrying.stored)  # type: ignore[no-any-return]
 
     @_as_of_the_service
     async def create_session(
@@ -291,6 +283,17 @@ class RetryingSessionService(BaseSessionService):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.service!r})"
+
+
+def _send(service: BaseSessionService, session: Session, event: Event) -> Any:
+    return service.append_event(session=session, event=event)
+
+
+async def _send_whole(service: BaseSessionService, session: Session, event: Event) -> Event:
+    def append() -> Any:
+        return whole_call(service, service.append_event(session=session, event=event))
+
+    return await in_order(service, session.app_name, session.user_id, event.actions.state_delta, append)  # type: ignore[no-any-return]
 
 
 # Whatever google-adk's base class has, in this release or a later one, is the wrapped service's.

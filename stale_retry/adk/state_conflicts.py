@@ -180,7 +180,8 @@ class StateChanges:
             # The session has a later write, which has not come in an event yet.
             mine, value = held, self._merge(key, clash.mine, clash.value, self._state[key])
             self._state[key] = value
-        self._becomes(key, mine, value, own=own, stored=clash.value, is_appended=clash.is_appended)
+        stored = clash.value if clash.is_appended else clash.theirs
+        self._becomes(key, mine, value, own=own, stored=stored, is_appended=clash.is_appended)
 
     def _continues(self, before: Merged, clash: Clash) -> bool:
         if clash.is_appended:
