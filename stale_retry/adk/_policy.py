@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
-from google.adk.events import Event
 from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
 from .. import StaleSessionRetrying
-from .._policy import ALL
 from . import _reading
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
 from ._attempt import careful
 from ._known import note_sessions
 from ._reading import Refresh, RefreshMode
-from ._reconcile import Reconcile, event_of
+from ._reconcile import Reconcile, event_of, found_by
 from ._releases import rewinds_to
-from ._stored import StoredSessions
+from ._stored import Queue, StoredSessions
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._queue import SlotQueue
     from ..typing import OptionsButRefresh
 
 P = ParamSpec("P")
@@ -61,19 +58,23 @@ class SessionServiceRetrying(StaleSessionRetrying):
         defaults: OptionsButRefresh = {"reraise": True, "key": key_of, "name": "append_event"}
         options = {**defaults, **options}
         stored = StoredSessions(self._queue_of)
+        read = Refresh(_reading.checked(refresh), stored)
         reconcile = Reconcile(
             str(options["name"]),
             str(options.get("session", "session")),
             _interleaving.checked(interleaving),
             _state_conflicts.checked(state_conflicts),
-            _in_normal_form("on_conflict", options),
-            _in_normal_form("find_stored", options),
         )
-        on = _is_no_rewind() & _in_normal_form("on", options)
-        super().__init__(
-            Refresh(_reading.checked(refresh), stored), **{**options, "on": on, "on_conflict": reconcile}
-        )
-        vars(self).update(_given=given, _reconcile=reconcile, stored=stored, finder=reconcile.finder)
+        find = options.get("find_stored")
+        super().__init__(read, **{**options, "find_stored": reconcile.find if find is None else find})
+        reconcile.hooks = self.on_conflict  # in their normal form
+        ours = {
+            "on": _is_no_rewind() & self.on,
+            "on_conflict": reconcile,
+            "find_stored": reconcile.find if find is None else found_by(reconcile.find, find),
+        }
+        super().__init__(read, **{**options, **ours})
+        vars(self).update(_given=given, _reconcile=reconcile, stored=stored)
 
     @property
     def lost_updates(self) -> int:
@@ -103,7 +104,7 @@ class SessionServiceRetrying(StaleSessionRetrying):
     def _options(self) -> dict[str, Any]:
         return self._given
 
-    def _queue_of(self, session: Session) -> SlotQueue | None:
+    def _queue_of(self, session: Session) -> Queue | None:
         queues = self.queues
         return None if queues is None else queues.of(self.key(session))
 
@@ -160,11 +161,6 @@ def _noting(append: F) -> F:
         return await append(*args, **kwargs)
 
     return cast("F", noting)
-
-
-def _in_normal_form(option: str, options: Mapping[str, Any]) -> Any:
-    default, check = ALL[option]
-    return check(option, options[option]) if option in options else default
 
 
 def _rebuild(given: dict[str, Any]) -> SessionServiceRetrying:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,6 @@ from google.adk.events import Event
 from google.adk.sessions import Session
 
 from .. import Conflict
-from .._find import Finder
 from ..typing import Settled
 from . import interleaving as _interleaving
 from ._changes import Changes
@@ -46,9 +45,10 @@ class SessionConflict(Conflict[Session]):
 
 
 class Reconcile:
-    """The policy's one conflict hook; the caller's own are asked by it.
+    """The policy's one conflict hook, and what finds an event that is stored already.
 
     Attributes:
+        hooks: the caller's own, which are asked last.
         lost_updates: how many values of state that others had stored were overwritten by way of "last_wins".
     """
 
@@ -58,16 +58,13 @@ class Reconcile:
         session: str,
         interleaving: Interleaving,
         state_conflicts: StateConflicts,
-        hooks: Iterable[Any],
-        find_stored: Any,
     ) -> None:
         self.lost_updates = 0
         self._name = name
         self._session = session
         self._interleaving = interleaving
         self._state_conflicts = state_conflicts
-        self._hooks = tuple(hooks)
-        self.finder = OwnFinder(self._find, find_stored)
+        self.hooks: tuple[Any, ...] = ()
 
     async def __call__(self, conflict: Conflict[Any]) -> Settled | None:
         session, event = conflict.fresh, event_of(conflict.arguments)
@@ -92,7 +89,7 @@ class Reconcile:
         self._apply(changes)
         return await self._ask(asked)
 
-    def _find(self, arguments: Mapping[str, Any]) -> Settled | None:
+    def find(self, /, **arguments: Any) -> Settled | None:
         """`find_stored`: the event is known by its ID in what was just read."""
         session, event = arguments.get(self._session), event_of(arguments)
         if not isinstance(session, Session) or event is None:
@@ -124,16 +121,15 @@ class Reconcile:
         self._count(changes.state.clashes)
         changes.apply()
 
-    def _refuse_clashes(
-        self, conflict: Conflict[Any], known: Known, event: Event, clashes: Iterable[Clash]
-    ) -> None:
+    def _refuse_clashes(self, conflict: Conflict[Any], known: Known, event: Event, clashes: Iterable[Clash]) -> None:
         keys = [clash.key for clash in clashes]
         if keys and self._state_conflicts == "raise":
             if event.invocation_id:
                 known.refused.add(event.invocation_id)
             raise StateConflictError(
                 f"others stored {', '.join(keys)} since the session was loaded, and state_conflicts='raise' gives up "
-                f"then. Neither this event nor a later one of its invocation is stored: start the turn again on a newly loaded session.",
+                f"then. Neither this event nor a later one of its invocation is stored: start the turn again on a newly "
+                f"loaded session.",
                 attempts=conflict.attempt,
                 elapsed=conflict.elapsed,
                 last_error=conflict.error,
@@ -147,7 +143,7 @@ class Reconcile:
     def _asked(
         self, conflict: Conflict[Any], session: Session, known: Known, reading: Reading, changes: Changes
     ) -> SessionConflict | None:
-        if not self._hooks:
+        if not self.hooks:
             return None
         before = session.model_copy(update={"events": list(session.events), "state": dict(session.state)})
         return SessionConflict(
@@ -164,7 +160,7 @@ class Reconcile:
         )
 
     async def _ask(self, asked: SessionConflict | None) -> Settled | None:
-        for hook in self._hooks if asked is not None else ():
+        for hook in self.hooks if asked is not None else ():
             answer = hook(asked)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -190,17 +186,18 @@ def event_of(arguments: Mapping[str, Any], positional: Iterable[Any] = ()) -> Ev
     return next((each for each in (*positional, *arguments.values()) if isinstance(each, Event)), None)
 
 
-class OwnFinder(Finder):
-    """Finds an event by its ID in what was read; if it does not, asks the caller's own `find_stored`."""
+def found_by(find: Callable[..., Any], also: Callable[..., Any]) -> Callable[..., Any]:
+    """A `find_stored` that asks both, and needs the parameters that the second one names."""
+    names = inspect.signature(also).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in names.values())
 
-    def __init__(self, find: Callable[[Mapping[str, Any]], Settled | None], also: Any) -> None:
-        self._find = find
-        self._also = None if also is None else Finder(also)
+    def find_stored(**arguments: Any) -> Any:
+        found = find(**arguments)
+        if found is not None:
+            return found
+        return also(**{name: value for name, value in arguments.items() if takes_all or name in names})
 
-    def refuse_unless_met(self, append: Callable[..., Any] | str, names: Collection[str]) -> None:
-        if self._also is not None:
-            self._also.refuse_unless_met(append, names)
-
-    def __call__(self, arguments: Mapping[str, Any]) -> Any:
-        found = self._find(arguments)
-        return self._also(arguments) if found is None and self._also is not None else found
+    needed = [p.replace(kind=p.KEYWORD_ONLY) for p in names.values() if p.kind is not p.VAR_KEYWORD]
+    every = inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)
+    find_stored.__signature__ = inspect.Signature([*needed, every])  # type: ignore[attr-defined]
+    return find_stored

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from google.adk.sessions import BaseSessionService
 
@@ -29,11 +28,17 @@ def checks_in_two_steps(service: BaseSessionService) -> bool:
 
 
 def on_sqlite_file(service: BaseSessionService) -> bool:
-    """Whether it is a `DatabaseSessionService` on SQLite. A call that is cut off leaves its file locked, and the rows of
-    `app:` and `user:` keys are read and written without a lock.
-    """
+    """Whether it is a `DatabaseSessionService` on SQLite, where a call that is cut off leaves the file locked."""
     engine = getattr(service, "db_engine", None)
     return engine is not None and engine.dialect.name == "sqlite"
+
+
+def locks_no_rows(service: BaseSessionService) -> bool:
+    """Whether it is a `DatabaseSessionService` that reads and writes the rows of `app:` and `user:` keys without a
+    lock: on SQLite, and in old releases on every database.
+    """
+    locks = getattr(service, "_supports_row_level_locking", None)
+    return getattr(service, "db_engine", None) is not None and (locks is None or not locks())
 
 
 def stores_whole_state(service: BaseSessionService | None) -> bool:

@@ -1,4 +1,4 @@
-"""Appends that write `app:` or `user:` keys, one after the other where google-adk would let them overwrite each other."""
+"""Writes of `app:` or `user:` keys, one after the other where google-adk would let them overwrite each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from google.adk.sessions import BaseSessionService
 
 from ._known import SHARED
-from ._services import on_sqlite_file
+from ._services import locks_no_rows
 
 R = TypeVar("R")
 
@@ -24,7 +24,7 @@ async def in_order(
 ) -> R:
     """Write these keys when no other session of this process writes what it has in common with this one."""
     shared = {key[: key.index(":") + 1] for key in keys if key.startswith(SHARED)}
-    if not shared or not on_sqlite_file(service):
+    if not shared or not locks_no_rows(service):
         return await write()
     locks = _by_loop.setdefault(asyncio.get_running_loop(), weakref.WeakValueDictionary())
     database = str(service.db_engine.url)  # type: ignore[attr-defined]

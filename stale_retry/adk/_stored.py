@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from google.adk.events import Event
 from google.adk.sessions import Session
@@ -19,9 +19,6 @@ from google.adk.sessions import Session
 from ._known import SHARED, TICK, Known, state_delta_of
 from ._releases import Version, VersionFields, restore_version, version_fields_of, version_in, version_of
 from ._values import value_of
-
-if TYPE_CHECKING:
-    from .._queue import SlotQueue
 
 LONGEST = 1000
 """Events that are kept of a session at most."""
@@ -62,6 +59,13 @@ def _own_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _own_json(each) for key, each in value.items()}
     return [_own_json(each) for each in value] if isinstance(value, list) else value
+
+
+class Queue(Protocol):
+    """The queue of a session. It exists while somebody holds its slot."""
+
+    @property
+    def is_waited_for(self) -> bool: ...
 
 
 @dataclass
@@ -136,7 +140,7 @@ class StoredSessions:
         queue_of: the queue of a session in the running event loop, None if nobody holds its slot.
     """
 
-    def __init__(self, queue_of: Callable[[Session], SlotQueue | None]) -> None:
+    def __init__(self, queue_of: Callable[[Session], Queue | None]) -> None:
         self._queue_of = queue_of
         self._by_queue: weakref.WeakKeyDictionary[Any, Stored] = weakref.WeakKeyDictionary()
         self._shared: dict[tuple[str, ...], float] = {}
@@ -190,7 +194,7 @@ class StoredSessions:
         if keys:
             self.take_shared(session, keys, queue)
 
-    def take_shared(self, session: Session, keys: list[str], queue: SlotQueue | None = None) -> None:
+    def take_shared(self, session: Session, keys: list[str], queue: Queue | None = None) -> None:
         """State that other sessions have too was written: what is kept of those is not true any more."""
         is_of_all = any(key.startswith(SHARED[0]) for key in keys)
         of = (session.app_name,) if is_of_all else (session.app_name, session.user_id)

@@ -22,7 +22,7 @@ from ._known import SHARED, known_of, remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
 from ._releases import AlreadyExistsError
-from ._services import never_rejects, on_sqlite_file
+from ._services import locks_no_rows, never_rejects
 from ._shared_state import in_order
 from ._whole_calls import whole_call
 from .interleaving import Interleaving
@@ -134,7 +134,7 @@ class RetryingSessionService(BaseSessionService):
         self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
         )
-        send = _send_whole if on_sqlite_file(service) else _send
+        send = _send_whole if locks_no_rows(service) else _send
         stored = None if self.retrying.key is None else self.retrying.stored
         self._append = self.retrying.around(functools.partial(append_once, send, stored))
 
@@ -158,7 +158,7 @@ class RetryingSessionService(BaseSessionService):
                 `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
         known_of(session)  # what can be guessed of it at first sight holds now, not when it has waited
-        return await self._append(self.service, session, event)
+        return await self._append(self.service, session, event)  # type: ignore[no-any-return]
 
     @_as_of_the_service
     async def create_session(
@@ -293,7 +293,7 @@ async def _send_whole(service: BaseSessionService, session: Session, event: Even
     def append() -> Any:
         return whole_call(service, service.append_event(session=session, event=event))
 
-    return await in_order(service, session.app_name, session.user_id, event.actions.state_delta, append)  # type: ignore[no-any-return]
+    return await in_order(service, session.app_name, session.user_id, event.actions.state_delta, append)
 
 
 # Whatever google-adk's base class has, in this release or a later one, is the wrapped service's.

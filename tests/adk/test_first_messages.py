@@ -114,9 +114,7 @@ async def test_a_plain_runners_first_messages_are_all_answered(wrapped):
     async with closed(*(wrapped() for _ in range(3))) as services:
 
         async def ask(service):
-            runner = Runner(
-                app_name="app", agent=pong_agent(), session_service=service, auto_create_session=True
-            )
+            runner = Runner(app_name="app", agent=pong_agent(), session_service=service, auto_create_session=True)
             run = runner.run_async(user_id="user", session_id="session", new_message=content("ping"))
             return [event async for event in run]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import contextvars
 import random
 import time
 

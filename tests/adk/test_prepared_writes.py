@@ -1,4 +1,4 @@
-"""`state_conflicts` holds for every write of a key: of events that wait with the same key, and of a whole invocation."""
+"""`state_conflicts` holds for every write of a key: of events that wait with it, and of a whole invocation."""
 
 import asyncio
 
@@ -29,9 +29,7 @@ async def prepared(storage, values, *, state_conflicts=add, into_state=True):
 
 
 @pytest.mark.parametrize("into_state", [True, False])
-@pytest.mark.parametrize(
-    ("values", "becomes"), [([1, 1], 11), ([1, 2], 12), ([1, 2, 3], 13), ([1, 1, 1], 11)], ids=str
-)
+@pytest.mark.parametrize(("values", "becomes"), [([1, 1], 11), ([1, 2], 12), ([1, 2, 3], 13), ([1, 1, 1], 11)], ids=str)
 async def test_every_event_that_waits_with_the_key_is_merged(storage, values, becomes, into_state):
     service, session, events = await prepared(storage, values, into_state=into_state)
     with no_waiting():

@@ -88,25 +88,25 @@ async def test_once_storage_was_otherwise_it_is_read_until_it_is_not(strict):
     assert len(readings) <= 3 + 5  # theirs, and one for each that is stale or distrusts what is kept
 
 
-async def test_a_caller_that_is_cancelled_while_it_reads_harms_no_other(sqlite_database, monkeypatch):
+async def test_a_caller_that_is_cancelled_while_it_reads_harms_no_other(strict, monkeypatch):
     monkeypatch.setattr("stale_retry.adk._whole_calls.PATIENCE", 0.01)
-    service = RetryingSessionService(sqlite_database)
+    service = RetryingSessionService(strict)
     sessions = [await load(service) for _ in range(4)]
-    await interrupt(sqlite_database)
-    get_session, reading = sqlite_database.get_session, asyncio.Event()
+    await interrupt(strict)
+    get_session, reading = strict.get_session, asyncio.Event()
 
     async def get_session_for_ever(**arguments):
-        sqlite_database.get_session = get_session
+        strict.get_session = get_session
         reading.set()
         await asyncio.Event().wait()
 
-    sqlite_database.get_session = get_session_for_ever
+    strict.get_session = get_session_for_ever
     tasks = [asyncio.create_task(service.append_event(session, event(f"{n}"))) for n, session in enumerate(sessions)]
     await reading.wait()
     tasks[0].cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(asyncio.CancelledError) == 1
-    assert texts(await load(sqlite_database)) == ["theirs", "1", "2", "3"]
+    assert texts(await load(strict)) == ["theirs", "1", "2", "3"]
 
 
 async def test_what_a_caller_takes_is_its_own(strict):
@@ -186,7 +186,9 @@ async def test_state_that_the_store_writes_otherwise_is_read(sqlite_service):
     service = RetryingSessionService(sqlite_service)
     sessions = [await load(service) for _ in range(3)]
     states = [{"k": None, "d": {"a": 1}}, {"d": {"b": 1}}, {}]
-    await asyncio.gather(*(service.append_event(each, event(state=s)) for each, s in zip(sessions, states, strict=True)))
+    await asyncio.gather(
+        *(service.append_event(each, event(state=s)) for each, s in zip(sessions, states, strict=True))
+    )
     assert sessions[2].state == (await load(sqlite_service)).state
 
 

@@ -156,7 +156,9 @@ class Conversation:
             raise ConnectionError
 
         with contextlib.suppress(ConnectionError):
-            await careful(append_event, "session", self.world.stored)(self.service, session, event(timestamp=self.world.in_a_while(1.0)))
+            await careful(append_event, "session", self.world.stored)(
+                self.service, session, event(timestamp=self.world.in_a_while(1.0))
+            )
 
     async def write(self, key, value):
         self.written.add(key)

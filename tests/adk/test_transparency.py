@@ -124,6 +124,19 @@ async def test_flush_close_and_attributes_are_the_wrapped_services():
         _ = service.nothing
 
 
+async def test_an_asynchronous_close_is_awaited():
+    class Closable(InMemorySessionService):
+        closed = False
+
+        async def close(self):
+            await asyncio.sleep(0)
+            self.closed = True
+
+    service = RetryingSessionService(Closable())
+    await service.close()
+    assert service.closed
+
+
 async def test_async_with_enters_and_leaves_the_wrapped_service():
     class Entered(InMemorySessionService):
         log = ()
