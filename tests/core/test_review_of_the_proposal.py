@@ -163,5 +163,5 @@ def test_each_retry_and_each_give_up_is_logged(virtually, store, classic, caplog
         ("WARNING", "append: StaleSessionError, attempt 4 in 1.50 s (1.50 s so far)"),
         ("WARNING", "append: StaleSessionError, attempt 5 in 2.00 s (3.00 s so far)"),
         ("WARNING", "append: StaleSessionError, attempt 6 in 2.50 s (5.00 s so far)"),
-        ("ERROR", "append gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
+        ("ERROR", "append: gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
     ]
