@@ -3,7 +3,7 @@
 import gc
 from contextlib import contextmanager
 
-from stale_retry import constant
+from stale_retry import StaleSessionRetrying, TransactionRetrying, constant
 
 SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
@@ -34,7 +34,7 @@ def a_stale_session(store):
 
 
 class Thing:
-    """A session or an event, watched; told apart as a gate needs it."""
+    """A session or an event, watched; told apart by what it is."""
 
 
 @contextmanager
@@ -44,3 +44,9 @@ def without_the_collector():
         yield
     finally:
         gc.enable()
+
+
+def keys_in_use():
+    """How many keys have a holder in the queues of all policies."""
+    policies = [thing for thing in gc.get_objects() if isinstance(thing, (StaleSessionRetrying, TransactionRetrying))]
+    return sum(len(queues) for queues in {id(policy.queues): policy.queues or () for policy in policies}.values())
