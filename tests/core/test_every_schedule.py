@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from stale_retry.gates.local import LocalGate
 
 from stale_retry import (
     AttemptsExhaustedError,
@@ -34,7 +35,6 @@ from stale_retry import (
     constant,
     retry_on_stale_session,
 )
-from stale_retry.gates.local import LocalGate
 from stale_retry.testing import Faults, VersionedStore
 
 from .scheduler import ScheduleError, explore

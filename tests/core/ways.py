@@ -49,4 +49,9 @@ def without_the_collector():
 def keys_in_use():
     """How many keys have a holder in the queues of all policies."""
     policies = [thing for thing in gc.get_objects() if isinstance(thing, (StaleSessionRetrying, TransactionRetrying))]
-    return sum(len(queues) for queues in {id(policy.queues): policy.queues or () for policy in policies}.values())
+    return sum(
+        len(queues)
+        for queues in {
+            id(queues): queues or () for queues in (vars(policy).get("queues") for policy in policies)
+        }.values()
+    )
