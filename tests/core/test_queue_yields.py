@@ -3,6 +3,7 @@
 import itertools
 import random
 import statistics
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -56,7 +57,8 @@ class Crowd:
 
     async def foreign(self, every):
         for number in itertools.count():
-            await self.store.append(self.store.open(), f"foreign {number}")
+            with suppress(StaleSessionError):
+                await self.store.append(self.store.open(), f"foreign {number}")
             await anyio.sleep(every)
 
 
