@@ -95,9 +95,7 @@ async def test_session_and_event_are_freed_however_the_call_ends(way, ending):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "where", ["append", "retried append", "wait", "refresh", "find_stored", "conflict hook"]
-)
+@pytest.mark.parametrize("where", ["append", "retried append", "wait", "refresh", "find_stored", "conflict hook"])
 async def test_session_and_event_are_freed_after_each_kind_of_cancellation(way, where):
     async def hang(*_):
         await anyio.sleep_forever()
