@@ -3,7 +3,6 @@
 import asyncio
 import sys
 
-import anyio
 import pytest
 
 from stale_retry import InDoubtError, StaleSessionError, retry_on_stale_session

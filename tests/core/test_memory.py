@@ -221,7 +221,8 @@ async def test_the_slot_of_a_retry_is_free_again_soon_when_the_loop_is_left():
             with attempt:
                 raise StaleSessionError
 
-    with without_the_collector(), pytest.warns(ResourceWarning, match="was dropped"):
-        await turn()
+    with without_the_collector():
+        with pytest.warns(ResourceWarning, match="was dropped"):
+            await turn()
         await anyio.lowlevel.checkpoint()
     assert len(policy.queues) == 0

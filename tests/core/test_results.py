@@ -52,7 +52,7 @@ def test_an_async_strategy_for_results_is_refused():
     async def refused(answer):
         return answer is False
 
-    with pytest.raises(TypeError, match="on must be .*plain function"):
+    with pytest.raises(TypeError, match=r"on must be .*plain function"):
         retry_on_stale_session(lambda session: session, on=tenacity.asyncio.retry_if_result(refused))
 
 

@@ -8,7 +8,6 @@ import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
-    DeadlineExceededError,
     InDoubtError,
     StaleSessionError,
     constant,
