@@ -1,6 +1,8 @@
 """`find_stored` looks whether an event is stored already, since only looking can tell."""
 
+import asyncio
 import functools
+import sys
 
 import anyio
 import pytest
@@ -262,6 +264,26 @@ class TestItsErrors:
                 store.append, Session(), "event"
             )
         assert scope.cancelled_caught
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_that_the_finder_swallowed_wins_too():
+    store, looking = Store(LOST), asyncio.Event()
+
+    async def find_stored(event):
+        looking.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return True
+
+    retrying = policy(store, find_stored=find_stored, in_doubt=ConnectionError)
+    task = asyncio.create_task(retrying.call(store.append, Session(), "event"))
+    await looking.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 class TestItsParameters:
