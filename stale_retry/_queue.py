@@ -200,11 +200,16 @@ class KeyedQueues:
             self._latest = weakref.ref(loop, partial(_forget, weakref.ref(self))), queues
         return Slot(loop, queues, key)
 
-    def is_waited_for(self, key: Hashable) -> bool:
-        """Whether a caller waits for the slot of this key, in the running event loop."""
-        queues = self._by_loop.get(current_loop())
-        queue = None if queues is None else queues.get(key)
-        return queue is not None and queue.is_waited_for
+    def of(self, key: Hashable) -> SlotQueue | None:
+        """The queue of a key in the running event loop, None if nobody holds its slot."""
+        of, queues = self._latest
+        loop = current_loop()
+        if of() is not loop:
+            found = self._by_loop.get(loop)
+            if found is None:
+                return None
+            queues = found
+        return queues.get(key)
 
     def __len__(self) -> int:
         """The number of keys in use, in all event loops."""
@@ -315,6 +320,8 @@ class Slot:
                 self._grant = None
                 grant.ended = True
                 del queues[key]
+                if queue.timer_at < math.inf:  # for a waiter that left
+                    queue.stop_watching()
                 held = _held.get()
                 _held.set(() if len(held) == 1 else tuple(other for other in held if other is not grant))
                 return

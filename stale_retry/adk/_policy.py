@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
-from google.adk.events import Event
 from google.adk.sessions import Session
 from tenacity import RetryCallState
 from tenacity.retry import retry_base
 
-from .. import StaleSessionRetrying, retry_if_conflict
+from .. import StaleSessionRetrying
+from . import _reading
 from . import interleaving as _interleaving
 from . import state_conflicts as _state_conflicts
-from ._attempt import whole
-from ._memory import memory_of
-from ._reading import RefreshMode, reader
-from ._reconcile import Reconcile, first_of
+from ._attempt import careful
+from ._known import note_sessions
+from ._reading import Refresh, RefreshMode
+from ._reconcile import Reconcile, event_of, found_by
 from ._releases import rewinds_to
+from ._stored import Queue, StoredSessions
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
 
@@ -42,6 +44,7 @@ class SessionServiceRetrying(StaleSessionRetrying):
 
     _given: dict[str, Any]
     _reconcile: Reconcile
+    stored: StoredSessions
 
     def __init__(
         self,
@@ -52,20 +55,26 @@ class SessionServiceRetrying(StaleSessionRetrying):
         **options: Any,
     ) -> None:
         given = {"refresh": refresh, "interleaving": interleaving, "state_conflicts": state_conflicts, **options}
-        defaults: OptionsButRefresh = {"reraise": True, "key": _key, "name": "append_event"}
+        defaults: OptionsButRefresh = {"reraise": True, "key": key_of, "name": "append_event"}
         options = {**defaults, **options}
-        read = reader(refresh, self._is_waited_for)
-        on, hooks = options.get("on", retry_if_conflict()), options.get("on_conflict")
-        callers = StaleSessionRetrying(read, on=on, on_conflict=hooks)
+        stored = StoredSessions(self._queue_of)
+        read = Refresh(_reading.checked(refresh), stored)
         reconcile = Reconcile(
             str(options["name"]),
             str(options.get("session", "session")),
             _interleaving.checked(interleaving),
             _state_conflicts.checked(state_conflicts),
-            callers.on_conflict,
         )
-        super().__init__(read, **{**options, "on": _is_no_rewind() & callers.on, "on_conflict": reconcile})
-        vars(self).update(_given=given, _reconcile=reconcile)
+        find = options.get("find_stored")
+        super().__init__(read, **{**options, "find_stored": reconcile.find if find is None else find})
+        reconcile.hooks = self.on_conflict  # in their normal form
+        ours = {
+            "on": _is_no_rewind() & self.on,
+            "on_conflict": reconcile,
+            "find_stored": reconcile.find if find is None else found_by(reconcile.find, find),
+        }
+        super().__init__(read, **{**options, **ours})
+        vars(self).update(_given=given, _reconcile=reconcile, stored=stored)
 
     @property
     def lost_updates(self) -> int:
@@ -78,10 +87,16 @@ class SessionServiceRetrying(StaleSessionRetrying):
     def __call__(self, append: F, /) -> F: ...
 
     def __call__(self, append: Any, /) -> Any:
-        return super().__call__(whole(append))
+        decorated = super().__call__(careful(append, self.session, self.stored))
+        return decorated if isinstance(decorated, (staticmethod, classmethod)) else _noting(decorated)
+
+    def around(self, append: F, /) -> F:
+        """Decorate an append that looks after the session itself."""
+        return super().__call__(append)
 
     async def call(self, append: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await super().call(whole(append), *args, **kwargs)
+        note_sessions(args, kwargs)
+        return await super().call(careful(append, self.session, self.stored), *args, **kwargs)
 
     def replace(self, **changes: Any) -> SessionServiceRetrying:
         return self._replaced(changes)  # type: ignore[no-any-return]
@@ -89,8 +104,9 @@ class SessionServiceRetrying(StaleSessionRetrying):
     def _options(self) -> dict[str, Any]:
         return self._given
 
-    def _is_waited_for(self, session: Session) -> bool:
-        return self.queues is not None and self.queues.is_waited_for(self.key(session))
+    def _queue_of(self, session: Session) -> Queue | None:
+        queues = self.queues
+        return None if queues is None else queues.of(self.key(session))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._given,)
@@ -121,8 +137,9 @@ def retry_on_stale_session(
             "last_wins" stores the caller's value, logs a warning and counts it in `lost_updates`; "raise" gives up
             with `StateConflictError`; a function `(key, base, theirs, mine)` returns the value to store.
         options: those of `stale_retry.retry_on_stale_session`. Here `reraise` is True, so that a call gives up with
-            google-adk's own error, and with `key` callers of one session queue. Conflict hooks are handed a
-            `SessionConflict` and asked after the session was updated in place.
+            google-adk's own error, and `key` lets callers with the same app, user and session ID queue; None for no
+            queue. Conflict hooks are handed a `SessionConflict` and asked after the session was updated in place. An
+            event that is stored already is found by its ID; `find_stored` is asked as well.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it and its rule.
@@ -132,10 +149,18 @@ def retry_on_stale_session(
     )
 
 
-def _key(session: Session) -> tuple[str, str, str]:
-    # What is guessed of one that was loaded elsewhere holds for now, not for when its slot is granted.
-    memory_of(session)
+def key_of(session: Session) -> tuple[str, str, str]:
+    """What tells sessions apart: app, user and ID."""
     return session.app_name, session.user_id, session.id
+
+
+def _noting(append: F) -> F:
+    @functools.wraps(append)
+    async def noting(*args: Any, **kwargs: Any) -> Any:
+        note_sessions(args, kwargs)
+        return await append(*args, **kwargs)
+
+    return cast("F", noting)
 
 
 def _rebuild(given: dict[str, Any]) -> SessionServiceRetrying:
@@ -146,5 +171,5 @@ class _is_no_rewind(retry_base):
     """What a rewind takes back, state included, was computed from the history as it was: it is to be asked for anew."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        event = first_of(Event, (*retry_state.args, *retry_state.kwargs.values()))
+        event = event_of(retry_state.kwargs, retry_state.args)
         return event is None or rewinds_to(event) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.adk.errors.already_exists_error import AlreadyExistsError
 from google.adk.events import Event
 from google.adk.sessions import Session
 
@@ -27,6 +28,7 @@ else:
 
 __all__ = [
     "AdkStaleSessionError",
+    "AlreadyExistsError",
     "SessionNotFoundError",
     "Version",
     "VersionFields",

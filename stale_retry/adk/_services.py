@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from google.adk.sessions import BaseSessionService
 
@@ -21,13 +20,25 @@ def never_rejects(service: BaseSessionService) -> bool:
     return getattr(service.append_event, "__module__", None) in _NEVER_REJECTING
 
 
-def stores_otherwise(service: BaseSessionService, value: Any) -> bool:
-    """Whether a state's value may not be what an append wrote: SqliteSessionService of some releases deletes a key that
-    is set to None, and merges a dict into the one that is stored.
+def checks_in_two_steps(service: BaseSessionService) -> bool:
+    """Whether appends that overlap in time may all be accepted, so that what was appended through a session does not
+    tell what storage has.
     """
-    return (value is None or isinstance(value, dict)) and _is_a(
-        type(service), "google.adk.sessions.sqlite_session_service"
-    )
+    return _is_a(type(service), "google.adk.sessions.sqlite_session_service")
+
+
+def on_sqlite_file(service: BaseSessionService) -> bool:
+    """Whether it is a `DatabaseSessionService` on SQLite, where a call that is cut off leaves the file locked."""
+    engine = getattr(service, "db_engine", None)
+    return engine is not None and engine.dialect.name == "sqlite"
+
+
+def locks_no_rows(service: BaseSessionService) -> bool:
+    """Whether it is a `DatabaseSessionService` that reads and writes the rows of `app:` and `user:` keys without a
+    lock: on SQLite, and in old releases on every database.
+    """
+    locks = getattr(service, "_supports_row_level_locking", None)
+    return getattr(service, "db_engine", None) is not None and (locks is None or not locks())
 
 
 def stores_whole_state(service: BaseSessionService | None) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import anyio
 from google.adk.sessions import BaseSessionService
 
+from ._services import on_sqlite_file
+
 R = TypeVar("R")
 
 PATIENCE = 10.0
@@ -21,8 +23,7 @@ async def whole_call(service: BaseSessionService, call: Coroutine[Any, Any, R]) 
 
     The connection would be given back in the middle of its transaction, and the file stay locked for everybody.
     """
-    engine = getattr(service, "db_engine", None)
-    if engine is None or engine.dialect.name != "sqlite":
+    if not on_sqlite_file(service):
         return await call
     task = asyncio.ensure_future(call)
     try:

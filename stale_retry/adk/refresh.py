@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.adk.sessions import BaseSessionService, Session
 
 from ._changes import Changes
+from ._known import known_of
 from ._reading import RefreshMode, read_back
 from .state_conflicts import log_overwritten
 
@@ -27,7 +28,7 @@ async def refresh_session(
     reading = await read_back(service, session, mode)
     if reading is None:
         return None
-    changes = Changes(session, reading)
+    changes = Changes(session, known_of(session), reading)
     changes.state.resolve("last_wins")
     if changes.state.clashes:
         log_overwritten("refresh_session", changes.state.clashes)

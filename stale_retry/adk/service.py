@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from google.adk.events import Event
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
-from ._memory import memory_of, remember_loaded
+from ._attempt import append_once
+from ._creating import created
+from ._known import SHARED, known_of, remember_loaded
 from ._policy import SessionServiceRetrying
 from ._reading import RefreshMode
-from ._services import never_rejects
+from ._releases import AlreadyExistsError
+from ._services import locks_no_rows, never_rejects
+from ._shared_state import in_order
 from ._whole_calls import whole_call
 from .interleaving import Interleaving
 from .state_conflicts import StateConflicts
@@ -27,6 +34,21 @@ if TYPE_CHECKING:
     from ..typing import OptionsButRefresh
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_missed: ContextVar[tuple[Any, ...] | None] = ContextVar("stale_retry.adk.missed", default=None)
+"""By whom, where and in which task a session was looked for last, if it was not found."""
+
+
+class GotOrCreated(NamedTuple):
+    """What `RetryingSessionService.get_or_create_session` returns.
+
+    Attributes:
+        session: the session.
+        created: whether this call created it, with the state that was given.
+    """
+
+    session: Session
+    created: bool
 
 
 class _AsOfTheService:
@@ -78,7 +100,7 @@ class RetryingSessionService(BaseSessionService):
     Hand it to a `Runner`, to the web server or to a middleware in place of the service. The session that the caller
     holds is updated in place, so contexts that share it see the fresh history and its next append does not conflict
     again. An append that succeeds at once costs nothing more, and appends to a service that never rejects one as stale
-    (google-adk's in-memory, Redis and Vertex ones) do not wait for each other.
+    (google-adk's in-known, Redis and Vertex ones) do not wait for each other.
 
     Args:
         service: the service to wrap.
@@ -112,7 +134,9 @@ class RetryingSessionService(BaseSessionService):
         self.retrying: SessionServiceRetrying = SessionServiceRetrying(
             refresh=refresh, interleaving=interleaving, state_conflicts=state_conflicts, **options
         )
-        self._append = self.retrying(_append)
+        send = _send_whole if locks_no_rows(service) else _send
+        stored = None if self.retrying.key is None else self.retrying.stored
+        self._append = self.retrying.around(functools.partial(append_once, send, stored))
 
     @property
     def lost_updates(self) -> int:
@@ -133,8 +157,8 @@ class RetryingSessionService(BaseSessionService):
                 `SessionNotFoundError` when the session is gone or was made anew; `InterleavedTurnError` as
                 `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
-        memory_of(session)  # at first sight, and not when its slot is granted
-        return await self._append(self.service, session, event)
+        known_of(session)  # what can be guessed of it at first sight holds now, not when it has waited
+        return await self._append(self.service, session, event)  # type: ignore[no-any-return]
 
     @_as_of_the_service
     async def create_session(
@@ -146,13 +170,56 @@ class RetryingSessionService(BaseSessionService):
         session_id: str | None = None,
         **options: Any,
     ) -> Session:
-        """Create a session; options beyond google-adk's, such as Agent Engine's `ttl`, are the wrapped service's."""
-        creating = self.service.create_session(
-            app_name=app_name, user_id=user_id, state=state, session_id=session_id, **options
-        )
-        session = await whole_call(self.service, creating)
-        remember_loaded(session, None)
+        """Create a session; options beyond google-adk's, such as Agent Engine's `ttl`, are the wrapped service's.
+
+        If the same task has just looked for the session, found nothing, and gives no state, this is a get-or-create:
+        when somebody else created the session in between, that session is returned.
+
+        Raises:
+            AlreadyExistsError: google-adk's: there is a session with this ID.
+        """
+        missed = _missed.get()
+        if missed is not None:
+            _missed.set(None)
+        session, exists = await self._create(app_name, user_id, session_id, state, options)
+        is_get_or_create = missed == self._look_up(app_name, user_id, session_id) and not state
+        if exists is not None and not is_get_or_create:
+            raise exists
         return session
+
+    async def get_or_create_session(
+        self, *, app_name: str, user_id: str, session_id: str, state: dict[str, Any] | None = None
+    ) -> GotOrCreated:
+        """Load a session, or create it with that state.
+
+        Of any number of callers at once, in any number of processes, one creates the session, and all get it:
+        `session, created = await service.get_or_create_session(...)`. `created` tells whose state it has.
+        """
+        session = await self.get_session(app_name=app_name, user_id=user_id, session_id=session_id)
+        if session is not None:
+            return GotOrCreated(session, False)
+        session, exists = await self._create(app_name, user_id, session_id, state, {})
+        return GotOrCreated(session, exists is None)
+
+    def _look_up(self, *which: str | None) -> tuple[Any, ...]:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        return id(self), weakref.ref(task), *which
+
+    async def _create(
+        self, app_name: str, user_id: str, session_id: str | None, state: dict[str, Any] | None, options: dict[str, Any]
+    ) -> tuple[Session, AlreadyExistsError | None]:
+        def create() -> Any:
+            creating = self.service.create_session(
+                app_name=app_name, user_id=user_id, state=state, session_id=session_id, **options
+            )
+            return whole_call(self.service, creating)
+
+        session, exists = await created(self.service, create, app_name, user_id, session_id, state)
+        remember_loaded(session, None)
+        shared = [key for key in state or () if key.startswith(SHARED)]
+        if shared and exists is None:
+            self.retrying.stored.take_shared(session, shared)
+        return session, exists
 
     @_as_of_the_service
     async def get_session(
@@ -171,6 +238,9 @@ class RetryingSessionService(BaseSessionService):
         session = await whole_call(self.service, loading)
         if session is not None:
             remember_loaded(session, config)
+            _missed.set(None)
+        else:
+            _missed.set(self._look_up(app_name, user_id, session_id))
         return session
 
     # As every other method of google-adk's base class, see below; these are abstract there.
@@ -215,8 +285,15 @@ class RetryingSessionService(BaseSessionService):
         return f"{type(self).__name__}({self.service!r})"
 
 
-async def _append(service: BaseSessionService, session: Session, event: Event) -> Event:
-    return await whole_call(service, service.append_event(session=session, event=event))
+def _send(service: BaseSessionService, session: Session, event: Event) -> Any:
+    return service.append_event(session=session, event=event)
+
+
+async def _send_whole(service: BaseSessionService, session: Session, event: Event) -> Event:
+    def append() -> Any:
+        return whole_call(service, service.append_event(session=session, event=event))
+
+    return await in_order(service, session.app_name, session.user_id, event.actions.state_delta, append)
 
 
 # Whatever google-adk's base class has, in this release or a later one, is the wrapped service's.

@@ -72,15 +72,31 @@ async def test_a_cancellation_comes_out_when_the_call_is_done(tmp_path):
     await service.db_engine.dispose()
 
 
-async def test_a_conflict_is_read_back_and_stored_though_its_caller_is_cancelled_meanwhile(tmp_path):
+async def test_nor_does_the_cancellation_of_a_creation(tmp_path):
+    service = wrapped(tmp_path)
+    task = asyncio.create_task(service.create_session(**KEY))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await service.get_session(**KEY) is not None
+    await service.db_engine.dispose()
+
+
+async def test_a_conflict_whose_caller_is_cancelled_meanwhile_leaves_the_file_unlocked_and_the_event_stored_at_most_once(
+    tmp_path,
+):
     service = wrapped(tmp_path)
     await service.create_session(**KEY)
 
     for step in range(20):
         session = await service.get_session(**KEY)
         await service.service.append_event(await service.service.get_session(**KEY), event("theirs"))
-        await again_and_again(service.append_event(session, event("mine")), step * 0.001)
-        await service.append_event(await service.get_session(**KEY), event("next"))
+        mine = event("mine")
+        await again_and_again(service.append_event(session, mine), step * 0.001)
+        stored = await service.get_session(**KEY)
+        assert [each.id for each in stored.events].count(mine.id) <= 1
+        await service.append_event(stored, event("next"))
     await service.db_engine.dispose()
 
 

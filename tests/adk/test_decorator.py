@@ -49,7 +49,7 @@ async def test_a_services_own_append_is_retried_in_place(service):
 async def test_it_keeps_its_signature_and_its_options(service):
     assert list(inspect.signature(MyService.append_event).parameters) == ["self", "session", "event"]
     assert service.append_event.retrying.deadline == 30
-    assert service.append_event.retry_with(deadline=5).retrying.deadline == 5
+    assert stale_retry.retry_with(service.append_event, deadline=5).retrying.deadline == 5
 
 
 async def test_a_rewind_is_not_retried(service):

@@ -6,7 +6,6 @@ import pytest
 from google.adk.sessions import DatabaseSessionService, InMemorySessionService
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
-from stale_retry import local_gate
 from stale_retry.adk import RetryingSessionService
 
 from .app import KEY, event, load, texts
@@ -38,30 +37,29 @@ class OwnReading(InMemorySessionService):
         return await super().get_session(**arguments)
 
 
-def gates_of(service, **options):
-    return RetryingSessionService(service, **options).retrying.local_gates
+def queues(service, **options):
+    return RetryingSessionService(service, **options).retrying.key is not None
 
 
 @pytest.mark.parametrize("path", NEVER_REJECTING)
-def test_a_service_that_never_rejects_has_no_gate(path):
+def test_the_callers_of_a_service_that_never_rejects_do_not_queue(path):
     module, _, name = path.rpartition(".")
     kind = getattr(pytest.importorskip(module, reason="not in this release, or not installed"), name)
-    assert gates_of(kind.__new__(kind)) == ()
+    assert not queues(kind.__new__(kind))
 
 
 def test_it_is_told_by_the_append_that_runs(tmp_path):
-    assert gates_of(OwnReading()) == ()
-    assert len(gates_of(OwnAppend())) == 1
-    assert len(gates_of(SqliteSessionService(str(tmp_path / "sessions.db")))) == 1
-    assert len(gates_of(DatabaseSessionService("sqlite+aiosqlite:///:memory:"))) == 1
+    assert not queues(OwnReading())
+    assert queues(OwnAppend())
+    assert queues(SqliteSessionService(str(tmp_path / "sessions.db")))
+    assert queues(DatabaseSessionService("sqlite+aiosqlite:///:memory:"))
     replaced = InMemorySessionService()
     replaced.append_event = OwnAppend().append_event
-    assert len(gates_of(replaced)) == 1
+    assert queues(replaced)
 
 
-def test_a_gate_that_is_asked_for_is_there_all_the_same():
-    gate = local_gate(lambda session: session.id)
-    assert gates_of(InMemorySessionService(), gate=gate) == (gate,)
+def test_callers_queue_by_a_key_that_is_given_all_the_same():
+    assert queues(InMemorySessionService(), key=lambda session: session.id)
 
 
 async def appended_together(service):

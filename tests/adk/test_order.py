@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import contextvars
 import random
 import time
 
@@ -11,9 +10,8 @@ from google.adk.agents import Agent
 from google.adk.models import LlmResponse
 from google.genai import types
 
-from stale_retry import local_gate
 from stale_retry.adk import RetryingSessionService, refresh_session
-from stale_retry.adk import _memory as memory_module
+from stale_retry.adk import _known as known_module
 from stale_retry.testing import no_waiting
 
 from .app import APP, LocalLlm, content, event, ids, interrupt, load, runner_of, texts, turn
@@ -55,23 +53,31 @@ async def test_an_import_that_meets_a_conflict_keeps_its_dates_too(storage):
     assert old.timestamp == 5.0
 
 
-@pytest.mark.parametrize("gate", ["the wrapper's", "one's own"])
-async def test_an_event_is_no_import_because_it_had_to_wait_for_its_place(storage, monkeypatch, gate):
+@pytest.mark.parametrize("key", ["the wrapper's", "one's own"])
+async def test_an_event_is_no_import_because_it_had_to_wait_in_the_queue(storage, monkeypatch, key):
     """Nobody saw its session being loaded, and it waits for longer than an event may be older than its session."""
-    own = local_gate(lambda session: session.id)
-    service = RetryingSessionService(storage, **({} if gate == "the wrapper's" else {"gate": own}))
+    own = {} if key == "the wrapper's" else {"key": lambda session: session.id}
+    service = RetryingSessionService(storage, **own)
     session, mine = await load(storage), event("mine")
-    (gate,) = service.retrying.gate
+    append, appending, go_on = storage.append_event, asyncio.Event(), asyncio.Event()
 
-    async with gate(session):
-        elsewhere = contextvars.Context()  # or it would share this place
-        waiting = asyncio.create_task(service.append_event(session, mine), context=elsewhere)
-        while not gate.is_waited_for(session):
-            await asyncio.sleep(0)
-        monkeypatch.setattr(memory_module, "now", lambda: time.time() + 60)
-        await interrupt(storage, timestamp=time.time() + 60)
-    await waiting
-    assert texts(await load(storage)) == ["theirs", "mine"]
+    async def append_when_told(session, event):
+        storage.append_event = append
+        appending.set()
+        await go_on.wait()
+        return await append(session, event)
+
+    storage.append_event = append_when_told
+    first = asyncio.create_task(service.append_event(await load(storage), event("first")))
+    await appending.wait()
+    waiting = asyncio.create_task(service.append_event(session, mine))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(known_module, "now", lambda: time.time() + 60)
+    await interrupt(storage, timestamp=time.time() + 60)
+    go_on.set()
+    with no_waiting():
+        await asyncio.gather(first, waiting)
+    assert texts(await load(storage))[-1] == "mine"
 
 
 async def test_an_event_that_was_stored_without_an_answer_takes_the_date_it_is_stored_with(storage):

@@ -10,7 +10,7 @@ from google.adk.sessions import BaseSessionService, InMemorySessionService, Sess
 from google.adk.sessions.base_session_service import GetSessionConfig
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 
-from stale_retry import is_stale_session_error, local_gate
+from stale_retry import is_stale_session_error
 from stale_retry.adk import RetryingSessionService
 from stale_retry.testing import no_waiting
 
@@ -124,6 +124,19 @@ async def test_flush_close_and_attributes_are_the_wrapped_services():
         _ = service.nothing
 
 
+async def test_an_asynchronous_close_is_awaited():
+    class Closable(InMemorySessionService):
+        closed = False
+
+        async def close(self):
+            await asyncio.sleep(0)
+            self.closed = True
+
+    service = RetryingSessionService(Closable())
+    await service.close()
+    assert service.closed
+
+
 async def test_async_with_enters_and_leaves_the_wrapped_service():
     class Entered(InMemorySessionService):
         log = ()
@@ -195,44 +208,27 @@ async def test_an_append_that_is_not_stale_reads_nothing_and_takes_one_call(stor
     assert (len(calls), mine.timestamp) == (1, 5.0)
 
 
-async def test_the_place_is_held_while_the_session_is_read_back(storage):
-    gate = local_gate(lambda session: session.id)
-    service = RetryingSessionService(storage, gate=gate)
+async def test_the_slot_is_held_while_the_session_is_read_back(storage):
+    service = RetryingSessionService(storage)
     session = await load(storage)
     await interrupt(storage)
-    waiting = []
-    read = storage.get_session
+    used, queues, read = [], service.retrying.queues, storage.get_session
 
     async def read_and_look(**arguments):
-        waiting.append(len(gate))
+        used.append(len(queues))
         return await read(**arguments)
 
     storage.get_session = read_and_look
     with no_waiting():
         await service.append_event(session, event("mine"))
-    assert (waiting, len(gate)) == ([1], 0)
+    assert (used, len(queues)) == ([1], 0)
 
 
-async def test_unless_told_otherwise_the_contenders_of_one_app_user_and_session_queue(sqlite_service):
-    (gate,) = RetryingSessionService(sqlite_service).retrying.gate
+async def test_by_default_the_callers_of_one_app_user_and_session_queue(sqlite_service):
+    policy = RetryingSessionService(sqlite_service).retrying
     one, same = [Session(id="session", app_name="app", user_id="user") for _ in range(2)]
     others = [one.model_copy(update={name: "other"}) for name in ("id", "app_name", "user_id")]
-    held = asyncio.Event()
-
-    async def take_another_place():
-        await held.wait()
-        async with gate(same):
-            pass
-
-    contender = asyncio.create_task(take_another_place())
-    async with gate(one), gate(others[0]), gate(others[1]), gate(others[2]):
-        held.set()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert len(gate) == 4
-        assert not contender.done()
-    await contender
-    assert len(gate) == 0
+    assert len({policy.key(each) for each in (one, same, *others)}) == 4
 
 
 async def test_a_conflict_hook_sees_the_session_before_and_after_and_may_change_the_event(storage):

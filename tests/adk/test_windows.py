@@ -9,7 +9,7 @@ import pytest
 from google.adk.sessions.base_session_service import GetSessionConfig
 
 from stale_retry.adk import RetryingSessionService, refresh_session, retry_on_stale_session
-from stale_retry.adk import _memory as memory_module
+from stale_retry.adk import _known as known_module
 from stale_retry.testing import no_waiting
 
 from .app import KEY, calls_of, compaction, event, ids, interrupt, load, texts
@@ -197,13 +197,24 @@ async def test_what_is_known_of_a_session_goes_with_it(sql):
     service = RetryingSessionService(sql)
     await fill(sql, 2)
     gc.collect()
-    before = len(memory_module._memories)
+    before = len(known_module._all_known)
     sessions = [await load(service) for _ in range(10)]
     await interrupt(sql)
     with no_waiting():
         for session in sessions:
             await service.append_event(session, event("mine"))
-    assert len(memory_module._memories) == before + 10
+    assert len(known_module._all_known) == before + 10
     del sessions, session
     gc.collect()
-    assert len(memory_module._memories) <= before
+    assert len(known_module._all_known) <= before
+
+
+async def test_a_session_that_was_created_has_no_window(strict):
+    """What others store in it is new, whatever its date."""
+    service, key = RetryingSessionService(strict), {**KEY, "session_id": "created"}
+    session = await service.create_session(**key)
+    other = await strict.get_session(**key)
+    await strict.append_event(other, event("theirs", timestamp=session.last_update_time - 10))
+    with no_waiting():
+        await service.append_event(session, event("mine"))
+    assert texts(session) == ["theirs", "mine"]

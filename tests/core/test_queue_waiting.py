@@ -43,10 +43,6 @@ class TestTheEarlyRefresh:
         assert store.events() == [1, 2]
         return store, refreshed
 
-    def test_comes_before_the_first_attempt_of_a_caller_that_waited(self, virtually):
-        store, refreshed = self.contended(virtually, 2)
-        assert (store.appends, len(refreshed)) == (2, 1)
-
     def test_is_left_out_for_the_very_session_that_was_stored_through_last(self, virtually):
         store, refreshed = self.contended(virtually, 1)
         assert (store.appends, len(refreshed)) == (2, 0)
@@ -103,14 +99,6 @@ class TestTheEarlyRefresh:
             assert sessions[0]() is None
             go_on[1].set()
             go_on[2].set()
-
-    def test_asks_the_conflict_hook_with_no_attempt_made(self, virtually):
-        # An event that was made from the old session may have to be made again.
-        seen = []
-        self.contended(virtually, 2, on_conflict=lambda conflict: seen.append((conflict.attempt, conflict.error)))
-        ((attempt, error),) = seen
-        assert attempt == 0
-        assert isinstance(error, StaleSessionError)
 
     def test_is_not_made_for_an_event_that_on_never_retries(self, virtually):
         # With the session as it came the store rejects it, and rightly so.
@@ -175,42 +163,6 @@ class TestTheEarlyRefresh:
         assert store.events() == [0]
         assert len(errors) == 2
         assert all(isinstance(error.__cause__, StaleSessionError) for error in errors)
-
-    def test_whose_hook_settles_the_block_leaves_a_block_that_is_usable_after_the_loop(self, virtually):
-        store, loops = VersionedStore(), []
-        policy = retry_on_stale_session(
-            store.refresh, key=by_id, on_conflict=lambda conflict: conflict.settle("there"), observers=()
-        )
-
-        async def writer(event):
-            session = store.open()
-            async for attempt in policy.attempts(session):
-                with attempt:
-                    await anyio.sleep(1)
-                    await store.append(attempt.session, event)
-            loops.append((event, attempt.number, attempt.settled and attempt.settled.result))
-
-        virtually(partial(in_order, partial(writer, 1), partial(writer, 2)))
-        # A block cannot be left out before its first attempt: it is let through as it came, and settled after that.
-        assert loops == [(1, 1, None), (2, 1, "there")]
-
-
-def test_a_waiter_whose_slot_never_comes_goes_on_without_it_when_a_quarter_of_its_deadline_is_left(virtually):
-    store, began = VersionedStore(), []
-    policy = retry_on_stale_session(store.refresh, key=by_id, deadline=4, observers=())
-
-    @policy
-    async def append(session, event):
-        began.append((event, anyio.current_time()))
-        return await store.append(session, event)
-
-    async def hold():
-        async with slot(policy, store.open()):
-            await anyio.sleep(4.5)
-
-    virtually(partial(in_order, hold, partial(append, store.open(), "event")))
-    assert began == [("event", pytest.approx(3))]
-    assert store.events() == ["event"]
 
 
 def test_a_call_that_waited_and_is_then_rejected_until_its_deadline_tells_how_long_it_queued(virtually):

@@ -213,11 +213,3 @@ def test_appends_that_are_nested_in_a_circle_do_not_wait_for_each_other(virtuall
     assert virtually(main) <= 1
     assert crowd.store.appends >= rings
     assert len(crowd.policy.queues) == 0
-
-
-def test_a_short_backoff_keeps_the_slot_and_a_long_one_gives_it_up(virtually):
-    for seconds, order in ((0.1, ["first", "second"]), (0.3, ["second", "first"])):
-        crowd = Crowd(backoff=constant(seconds), jitter=None)
-        crowd.store.faults.stale = 1
-        virtually(partial(in_order, partial(crowd.write, ["first"]), partial(crowd.write, ["second"])))
-        assert crowd.store.events() == order

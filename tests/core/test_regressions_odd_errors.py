@@ -3,7 +3,6 @@
 import copy
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 

@@ -303,7 +303,7 @@ MUTANTS = [
         "        grant.ended = True\n",
     ),
     queue("an unhashable key names nothing", "            _refuse_unhashable(self._key)\n", ""),
-    queue("keys are kept", "                del queues[key]\n                held", "                held"),
+    queue("keys are kept", "                del queues[key]\n                if queue", "                if queue"),
     queue(
         "a slot is left at once from any thread",
         "        if current_loop() is self.loop:\n            _leave",

@@ -15,7 +15,17 @@ from .mutant import Mutant
 ROOT = Path(__file__).parents[2]
 
 FIRST = (
-    *("queue", "queue_waiting", "queue_yields", "guarantees", "attempts", "conflict", "errors", "deadline"),
+    *(
+        "queue",
+        "queue_order",
+        "queue_waiting",
+        "queue_yields",
+        "guarantees",
+        "attempts",
+        "conflict",
+        "errors",
+        "deadline",
+    ),
     *("cancellation", "error_chains", "in_doubt", "find_stored", "results", "transactions"),
     *("order", "interrupting", "nesting", "leases"),
     *("idempotency", "collecting", "open_calls", "queue_all_runners", "turn_queue_http"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,8 +36,32 @@ class Mark(NamedTuple):
 
 
 @dataclass
-class Memory:
-    """Lives as long as its session.
+class Merged:
+    """A write of a key of state that was merged before its event came.
+
+    Attributes:
+        written, text, value: the write as text; the result as text; the result.
+        own: what the caller wrote last of what is appended.
+        stored: what that became.
+        at: when that was; an event made earlier was written without knowing of it.
+        events: those that have what became of their write.
+        is_appended: whether the write came with an event, and did not only stand in the session's state.
+    """
+
+    written: str
+    text: str
+    value: Any
+    own: Any
+    stored: Any
+    at: float
+    events: set[str]
+    is_appended: bool
+    merge: Callable[[str, Any, Any, Any], Any]
+
+
+@dataclass
+class Known:
+    """What is known of a session object. Lives as long as that.
 
     Attributes:
         floor: the date from which on an event that is not known is new; what is older is outside the window.
@@ -49,11 +73,14 @@ class Memory:
         acknowledged: of the last event with content that was appended since, the id and date.
         state: what storage had of each key, `temp:` keys aside, as text.
         stored_keys: of each key that was appended, the number of the append.
-        merged: of each key, a write that was merged before its event came: its text, the result's, and the result.
+        merged: for each key, the write that a function merged with another caller's, while an event that has it or an
+            earlier write of the key was still to come.
         early: of each key, a write that was stored before its event came, as text.
         unanswered: of each event that was sent, and of which nobody said whether it is stored, what state went with it
             beside its own.
         is_guess: whether nobody saw the session being loaded, so that a difference to `state` proves nothing.
+        news: the reading that the refresh hook has just made and the conflict hook goes by.
+        refused: the invocations of which an event was refused because of `state_conflicts="raise"`.
         updated: when it was loaded or last brought up to date, by the monotonic clock.
         appended: when an append was last acknowledged.
     """
@@ -66,9 +93,11 @@ class Memory:
     read: dict[str, float]
     state: dict[str, str]
     is_guess: bool
+    news: Any = None
+    refused: set[str] = field(default_factory=set)
     acknowledged: dict[str, float] = field(default_factory=dict)
     stored_keys: dict[str, int] = field(default_factory=dict)
-    merged: dict[str, tuple[str, str, Any]] = field(default_factory=dict)
+    merged: dict[str, Merged] = field(default_factory=dict)
     early: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, dict[str, str]] = field(default_factory=dict)
     appends: int = 0
@@ -77,16 +106,16 @@ class Memory:
     appended: float = -math.inf
 
     @classmethod
-    def of_loaded(cls, session: Session, config: GetSessionConfig | None) -> Memory:
+    def of_loaded(cls, session: Session, config: GetSessionConfig | None) -> Known:
         return cls._of(session, _floor_of(session, config), session.events[-1:], is_guess=False)
 
     @classmethod
-    def of_unknown(cls, session: Session) -> Memory:
+    def of_unknown(cls, session: Session) -> Known:
         """Of a copy, or of one that was loaded elsewhere: whatever it lacks up to now may be lacking on purpose."""
         return cls._of(session, _newest_of_all(session) + TICK, session.events, is_guess=True)
 
     @classmethod
-    def _of(cls, session: Session, floor: float, read: Iterable[Event], *, is_guess: bool) -> Memory:
+    def _of(cls, session: Session, floor: float, read: Iterable[Event], *, is_guess: bool) -> Known:
         seen = _newest_of_all(session)
         return cls(
             floor=floor,
@@ -145,10 +174,10 @@ class Memory:
         if is_whole:
             # What storage never had was put in by the caller; no later reading needs to show it.
             read = {event.id for event in stored.events}
-            self.ids = {known: at for known, at in self.ids.items() if at > mark.appends or known in read}
+            self.ids = {id_: at for id_, at in self.ids.items() if at > mark.appends or id_ in read}
         self.ids.update(dict.fromkeys((e.id for e in stored.events if e.id not in self.ids), 0))
         self.read = {event.id: event.timestamp for event in stored.events[-1:]} or self.read
-        if any(self.ids.get(known, 0) <= mark.appends for known in self.acknowledged):
+        if any(self.ids.get(id_, 0) <= mark.appends for id_ in self.acknowledged):
             self.acknowledged = {}
         texts = texts_of(stored.state)
         texts.update({key: text for key, text in self.state.items() if self.has_stored_since(key, mark)})
@@ -194,21 +223,28 @@ def _floor_of(session: Session, config: GetSessionConfig | None) -> float:
 
 
 # Sessions are not hashable and refuse public attributes; their identity is all there is to remember them by.
-_memories: dict[int, tuple[weakref.ref[Session], Memory]] = {}
+_all_known: dict[int, tuple[weakref.ref[Session], Known]] = {}
 
 
 def remember_loaded(session: Session, config: GetSessionConfig | None) -> None:
     """Note what a session was loaded with."""
-    _remember(session, Memory.of_loaded(session, config))
+    _remember(session, Known.of_loaded(session, config))
 
 
-def memory_of(session: Session) -> Memory:
+def known_of(session: Session) -> Known:
     """What is known of the session; at first sight, what can be guessed of it."""
-    known = _memories.get(id(session))
-    return known[1] if known is not None else _remember(session, Memory.of_unknown(session))
+    known = _all_known.get(id(session))
+    return known[1] if known is not None else _remember(session, Known.of_unknown(session))
 
 
-def _remember(session: Session, memory: Memory) -> Memory:
+def note_sessions(args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+    """See a call's session for the first time now: what can be guessed of it holds now, not when it has waited."""
+    for argument in (*args, *kwargs.values()):
+        if isinstance(argument, Session):
+            known_of(argument)
+
+
+def _remember(session: Session, known: Known) -> Known:
     key = id(session)
-    _memories[key] = weakref.ref(session, lambda _: _memories.pop(key, None)), memory
-    return memory
+    _all_known[key] = weakref.ref(session, lambda _: _all_known.pop(key, None)), known
+    return known
