@@ -34,7 +34,7 @@ def a_stale_session(store):
 
 
 class Thing:
-    """A session or an event, watched; told apart as a gate needs it."""
+    """A session or an event, watched; told apart by what it is."""
 
 
 @contextmanager

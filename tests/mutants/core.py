@@ -148,7 +148,16 @@ MUTANTS = [
     run("what is in doubt leaves none", "in_doubt=leaves_doubt(error) or not is_known", "in_doubt=False"),
     run("a refused connection leaves doubt", "in_doubt=leaves_doubt(error) or not is_known", "in_doubt=True"),
     run("a timed-out append leaves no doubt", "        if in_doubt or self._timed_out:\n", "        if in_doubt:\n"),
-    run("a rejection is not told to the queue", "            self.slot.was_rejected()\n", "            pass\n"),
+    run(
+        "a rejection is not told to the queue",
+        "        self.failures.take_rejection(error)\n        if self.slot is not None:\n",
+        "        self.failures.take_rejection(error)\n        if False:\n",
+    ),
+    run(
+        "a rejection that swallowed a cancellation is not told to the queue",
+        "            if self.slot is not None:\n                self.slot.was_rejected()\n            self.end()\n",
+        "            self.end()\n",
+    ),
     run("an error after doubt is raised at once", '                return "look"\n', "                pass\n"),
     run(
         "a swallowed cancellation is retried",

@@ -11,6 +11,7 @@ from stale_retry.testing import Faults, VersionedStore, no_waiting
 
 STALE = StaleSessionError("version 3 is stale")
 RETRYING = RetryEvent("retrying", "append_event", 2, 0.214, 0.338, STALE)
+IN_DOUBT = RetryEvent("retrying", "append_event", 2, 0.214, 0.338, ConnectionError("lost"), in_doubt=True)
 RECOVERED = RetryEvent("recovered", "append_event", 3, None, 0.55, STALE)
 GAVE_UP = RetryEvent("gave_up", "append_event", 6, None, 7.5, STALE, "max_attempts")
 
@@ -25,6 +26,11 @@ def logged(caplog):
     ("event", "level", "line"),
     [
         (RETRYING, "WARNING", "append_event: StaleSessionError, attempt 3 in 0.21 s (0.34 s so far)"),
+        (
+            IN_DOUBT,
+            "WARNING",
+            "append_event: ConnectionError, may be stored, attempt 3 in 0.21 s (0.34 s so far)",
+        ),
         (RECOVERED, "INFO", "append_event: stored after StaleSessionError, attempt 3, 0.55 s"),
         (GAVE_UP, "ERROR", "append_event: gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
     ],

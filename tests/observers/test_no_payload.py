@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from stale_retry import StaleSessionError, StaleSessionRetryError, linear, retry_on_stale_session
+from stale_retry import InDoubtError, StaleSessionError, StaleSessionRetryError, linear, retry_on_stale_session
 from stale_retry.observers.logging import log_event
 from stale_retry.observers.opentelemetry import OpenTelemetryObserver
 from stale_retry.observers.prometheus import PrometheusObserver
@@ -75,10 +75,6 @@ async def gone(session):
     return None
 
 
-def finds_a_failure(session):
-    raise duplicate()
-
-
 def broken_observer(event):
     raise RuntimeError("the observer is broken")
 
@@ -100,7 +96,11 @@ ENDINGS = {
     "deadline": ([stale] * 9, {"deadline": 2.0}),
     "session gone": ([stale], {"refresh": gone}),
     "refresh failed": ([stale], {"refresh": failing}),
-    "find_stored failed": ([stale], {"find_stored": finds_a_failure}),
+    "key raises": ([], {"key": failing}),
+    "key is not hashable": ([], {"key": lambda session: [SECRET]}),
+    "found": ([stale], {"find_stored": lambda session: SECRET}),
+    "look failed": ([stale], {"find_stored": lambda session: failing()}),
+    "in doubt": ([duplicate], {"in_doubt": DuplicateEvent, "find_stored": lambda session: None, "max_attempts": 1}),
     "aborted": ([stale], {"on_conflict": failing}),
     "hook answers nonsense": ([stale], {"on_conflict": lambda conflict: SECRET}),
     "hook adds an argument": ([stale], {"on_conflict": adds_an_argument}),
@@ -223,8 +223,8 @@ async def test_nothing_we_say_quotes_a_payload(heard, ending, way):
 
     everything = [*heard, *everyone.said(), *shown]
     assert not [text for text in everything if SECRET in text]
-    if ending not in ("stored at once", "not stale"):
-        assert any("append_event: StaleSessionError" in text or "gave up" in text for text in heard)
+    if ending not in ("stored at once", "not stale", "key raises", "key is not hashable"):
+        assert any("append_event: StaleSessionError, attempt" in text or "gave up" in text for text in heard)
         assert any("the observer is broken" in text for text in heard)
 
 
@@ -232,7 +232,7 @@ def what_is_ours(error):
     """Of a chain of errors, the texts and notes that we wrote."""
     while error is not None:
         yield from getattr(error, "__notes__", ())
-        if isinstance(error, (StaleSessionRetryError, TypeError)):
+        if isinstance(error, (StaleSessionRetryError, InDoubtError, TypeError)):
             yield from (str(error), repr(error), *traceback.format_exception_only(error))
         error = error.__cause__ or error.__context__
 

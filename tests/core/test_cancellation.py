@@ -7,7 +7,7 @@ import pytest
 
 from stale_retry import InDoubtError, StaleSessionError, retry_on_stale_session
 
-from .ways import SOON, append_in, keys_in_use
+from .ways import SOON, WAYS, append_in
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -18,10 +18,7 @@ pytestmark = [
 ]
 counted = pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
 
-KEYS = {
-    "no queue": None,
-    "a queue": str,
-}
+queued = pytest.mark.parametrize("key", [None, repr], ids=["no queue", "queue"])
 
 
 class Driver:
@@ -44,8 +41,8 @@ class Driver:
 
 
 @counted
-@pytest.mark.parametrize("way", ["decorator", "with"])
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("way", WAYS)
+@queued
 @pytest.mark.parametrize("rejections", [0, 1])
 @pytest.mark.parametrize("accepted_by", ["on", "in_doubt"])
 async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retried(way, key, rejections, accepted_by):
@@ -54,7 +51,7 @@ async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retrie
         {"in_doubt": ConnectionError} if accepted_by == "in_doubt" else {"on": (ConnectionError, StaleSessionError)}
     )
     policy = retry_on_stale_session(
-        lambda session: session, **SOON, key=KEYS[key], on_conflict=lambda conflict: None, **options
+        lambda session: session, **SOON, key=key, on_conflict=lambda conflict: None, **options
     )
     task = asyncio.create_task(append_in(way, policy, driver.append, "session", "event"))
     await driver.reached.wait()
@@ -62,7 +59,7 @@ async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retrie
     with pytest.raises(ConnectionError, match="the connection was lost"):
         await task
     assert driver.calls == rejections + 1
-    assert keys_in_use() == 0
+    assert key is None or len(policy.queues) == 0
 
 
 @counted
@@ -88,11 +85,11 @@ async def test_asyncio_timeout_and_task_groups_around_it_end_as_they_would_witho
 
 
 @counted
-@pytest.mark.parametrize("key", KEYS)
+@queued
 async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_like_any_other(key):
     calls = []
 
-    @retry_on_stale_session(lambda session: session, key=KEYS[key], **SOON)
+    @retry_on_stale_session(lambda session: session, key=key, **SOON)
     async def append(session, event):
         calls.append(event)
         if len(calls) < 3:
@@ -114,7 +111,7 @@ async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_l
 
 
 @counted
-@pytest.mark.parametrize("way", ["decorator", "with"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_an_attempt_that_attempt_timeout_cancelled_is_judged_though_the_append_made_an_error_of_it(way):
     driver = Driver()
     policy = retry_on_stale_session(
