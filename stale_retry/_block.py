@@ -109,7 +109,8 @@ class Attempts(Generic[S]):
         failure = error
         try:
             try:
-                if limit.__exit__(kind, error, traceback):
+                limit.__exit__(kind, error, traceback)
+                if limit.is_over:
                     failure = run.timed_out()
             except BaseException as rest:  # of a group, in which the time limit's own cancellation was one
                 failure = rest

@@ -54,12 +54,12 @@ class CallShape:
                 f"{_cure_for_session(session, list(parameters))}"
             )
         names = list(parameters)
-        after = names[names.index(session) + 1 :]
         self.before = tuple(n for n in names[: names.index(session)] if parameters[n].kind in _POSITIONAL)
         if parameters[session].kind in _POSITIONAL:
             self.position = len(self.before)
-        needed = [n for n in after if parameters[n].default is Parameter.empty and parameters[n].kind not in _VARIADIC]
-        self.is_a_save = not needed and not isinstance(append, functools.partial)
+        others = [parameters[name] for name in names if name not in (*self.before, session)]
+        needs_more = any(p.default is Parameter.empty and p.kind not in _VARIADIC for p in others)
+        self.is_a_save = not needs_more and not isinstance(append, functools.partial)
         receivers = _receivers(append)
         for held in ((), receivers) if receivers else ((),):
             count = len(held) + len(self.before) + 1
@@ -179,11 +179,11 @@ class Call:
         arguments = self._bound()
         return (*receivers, *(arguments[name] for name in shape.before), arguments[shape.session])
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of the coming attempt by name, defaults included; `take_over` makes changes count."""
+    def arguments(self) -> tuple[dict[str, Any], Arguments]:
+        """The arguments of the coming attempt by name, defaults included, and a copy that a hook may change."""
         arguments = self._bound()
         keywords = [n for n, p in self.signature.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
-        return Arguments({**arguments, **{name: dict(arguments[name]) for name in keywords}})
+        return arguments, Arguments({**arguments, **{name: dict(arguments[name]) for name in keywords}})
 
     def named(self) -> dict[str, Any]:
         """The same for `find_stored`, with what a bound method or a partial already holds."""

@@ -75,7 +75,7 @@ def is_key(option: str, value: Any) -> Any:
     if value is None:
         return None
     rule = "a function of the session that returns what tells sessions apart, such as lambda session: session.id"
-    if isinstance(value, type) or not callable(value):
+    if not callable(value):
         raise TypeError(f"{option} must be {rule}; got {value!r}")
     is_plain_function(option, value, rule)
     if not accepts(value, 1):

@@ -47,7 +47,7 @@ class Clock:
 
     @property
     def is_late(self) -> bool:
-        return self.now() > self.deadline
+        return self.now() >= self.deadline
 
     def skip(self, seconds: float) -> None:
         """Let that much time have passed: the call began, and is due, that much earlier."""
@@ -62,7 +62,7 @@ class Clock:
         left = self.deadline - self.now() - max(1.5 * (self._append + self._reload), LEAST_RESERVE)
         if wait < left:
             return wait
-        if self.is_cut or left <= 0:
+        if self.is_cut or left <= 0 or left == math.inf:
             return None
         self.is_cut = True
         return left

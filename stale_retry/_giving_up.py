@@ -32,7 +32,7 @@ _WHY: dict[Reason, tuple[type[StaleSessionRetryError], str]] = {
         SessionGoneError,
         "the refresh hook returned None, so the session is gone (if the hook updates it in place, return it)",
     ),
-    "refresh_failed": (SessionRefreshError, "refresh or find_stored raised, so the session could not be reloaded"),
+    "refresh_failed": (SessionRefreshError, "the refresh hook or find_stored could not reload the session"),
 }
 
 _GAVE_UP = "__stale_retry_gave_up__"
@@ -56,13 +56,12 @@ def give_up(
     made = f"{attempts} attempt" if attempts == 1 else f"{attempts} attempts"
     facts = f"{name} gave up after {made} in {elapsed:.2f} s: {why}"
     last = failures.error
-    words = policy.WORDS
     try:
         if policy.reraise and last is not None:
             _reraise(cause if failures.doubt is None else failures.doubt, facts, is_shared)
         ended: type[StaleSessionRetryError] | type[InDoubtError] = InDoubtError if failures.in_doubt else kind
         raise ended(
-            f"{facts}. {words.maybe_stored if failures.in_doubt else words.not_stored}",
+            f"{facts}. {_advice(policy, reason, failures.in_doubt)}",
             attempts=attempts,
             elapsed=elapsed,
             last_error=cause if last is None else last,
@@ -70,6 +69,14 @@ def give_up(
         ) from cause
     finally:
         del cause, last, failures
+
+
+def _advice(policy: Policy, reason: Reason, in_doubt: bool) -> str:
+    if in_doubt:
+        return policy.WORDS.maybe_stored
+    if reason == "session_gone":
+        return "No attempt was acknowledged: the event has nowhere to go until the session is created again."
+    return policy.WORDS.not_stored
 
 
 def _reraise(error: Exception, facts: str, is_shared: bool) -> NoReturn:

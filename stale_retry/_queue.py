@@ -320,6 +320,8 @@ class Slot:
                 self._grant = None
                 grant.ended = True
                 del queues[key]
+                if queue.timer_at < math.inf:  # for a waiter that left
+                    queue.stop_watching()
                 held = _held.get()
                 _held.set(() if len(held) == 1 else tuple(other for other in held if other is not grant))
                 return

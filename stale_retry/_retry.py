@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 
 import anyio
 
-from ._call import Arguments
 from ._chain import chain
 from ._checks import name_of
 from ._clock import GRACE
@@ -54,11 +53,7 @@ async def _first(run: Run) -> bool:
         return True
     run.clock.queued += await slot.wait(run.clock.queue_until())
     if run.refreshes_early and slot.is_behind(run.call.session):
-        args, kwargs = run.call.args, run.call.kwargs
-        with time_limit(run.clock.refresh_early_until()) as limit:
-            await _refresh_early(run)
-        if limit.is_over:  # not on a fresh session that the hooks have not seen
-            run.call.args, run.call.kwargs = args, kwargs
+        await _refresh_early(run)
     return run.settled is None
 
 
@@ -90,22 +85,23 @@ async def _next(run: Run) -> bool:
         reason: Reason | None = None
         failed: Exception | None = None
         try:
-            with time_limit(clock.deadline) as limit:
-                try:
+            try:
+                with time_limit(clock.deadline) as limit:
                     if not await _reload(run):
                         reason = "session_gone"
                     elif await run.look():
                         return False
-                except Exception as error:
-                    if run.takes_failed_refresh(error):
-                        continue
-                    reason, failed = "refresh_failed", error
+            except Exception as error:
+                if run.takes_failed_refresh(error):
+                    continue
+                reason, failed = "refresh_failed", error
 
-                # Ask the conflict hooks
-                if reason is None:
+            # Ask the conflict hooks
+            if reason is None and run.policy.on_conflict and not (limit.is_over or clock.is_late):
+                with time_limit(clock.deadline) as limit:
                     rebuilt = await _ask_hooks(run, cast(Exception, run.failures.error), stale)
-                    if run.settled is not None:
-                        return False
+                if run.settled is not None:
+                    return False
             if reason is None and (limit.is_over or clock.is_late):
                 reason = "deadline"
             if reason is not None:
@@ -130,12 +126,12 @@ async def _give_up(run: Run, reason: Reason, refresh_error: Exception | None = N
     try:
         if run.looks and not run.has_looked and reason != "session_gone":
             looked = False
-            with time_limit(run.clock.deadline + GRACE):
-                try:
+            try:
+                with time_limit(run.clock.deadline + GRACE):
                     looked = await _reload(run) and (await run.look() or True)
-                except Exception as error:
-                    if run.was_cancelled(error):
-                        raise
+            except Exception as error:
+                if run.was_cancelled(error):
+                    raise
             if run.settled is not None:
                 return False
             if not looked:
@@ -171,14 +167,14 @@ async def is_stored(run: Run, error: Exception) -> bool:
     call either way.
     """
     try:
-        with time_limit(run.clock.deadline + GRACE):
-            try:
+        try:
+            with time_limit(run.clock.deadline + GRACE):
                 if await _reload(run) and await run.look():
                     run.recovered()
                     return True
-            except Exception as raised:
-                if run.was_cancelled(raised):
-                    raise
+        except Exception as raised:
+            if run.was_cancelled(raised):
+                raise
         run.leave_with(error)
     except BaseException as raised:
         run.abandon(raised)
@@ -194,19 +190,25 @@ async def _refresh_early(run: Run) -> None:
     waited = StaleSessionError("others stored while this append waited in the queue")
     if not run.accepts_early(waited):
         return
-    stale = run.call.session
+    stale, before = run.call.session, (run.call.args, run.call.kwargs)
+    until = run.clock.refresh_early_until()
     try:
-        if not await _reload(run):
-            return
+        with time_limit(until):
+            await _reload(run)
     except Exception as error:
         if run.was_cancelled(error):
             raise
+    if run.call.args is before[0] and run.call.kwargs is before[1]:
         return
     try:
-        await _ask_hooks(run, waited, stale)
+        with time_limit(until) as limit:
+            await _ask_hooks(run, waited, stale)
     except Exception as error:
         chain(error, waited, run.failures.handled, run.entered)
         raise
+    if limit.is_over:  # not on a fresh session that the hooks have not seen
+        run.call.args, run.call.kwargs = before
+        return
     await _check_turns()
 
 
@@ -214,8 +216,7 @@ async def _ask_hooks(run: Run, error: Exception, stale: Any) -> bool:
     """Ask each conflict hook in order. Whether one assigned an argument."""
     call, assigned = run.call, False
     for hook in run.policy.on_conflict:
-        arguments = call.arguments()
-        before = dict(arguments)
+        before, arguments = call.arguments()
         clock, in_doubt = run.clock, run.failures.in_doubt
         conflict = Conflict(error, stale, call.session, run.attempts, clock.elapsed, arguments, in_doubt)
         try:
@@ -229,7 +230,7 @@ async def _ask_hooks(run: Run, error: Exception, stale: Any) -> bool:
         except Exception as raised:
             run.tell("gave_up", error=raised, reason="aborted")
             raise
-        assigned = assigned or cast(Arguments, arguments).assigned
+        assigned = assigned or arguments.assigned
         if answer is not None:
             run.settled = answer
             break

@@ -160,6 +160,8 @@ class Run:
             self.abandon(raised)
             raise
         if cancellations(current_loop()) > (self._cancellations or 0):  # swallowed, and answered
+            if self.slot is not None:
+                self.slot.was_rejected()
             self.end()
             return False
         answered = f"the append answered with a {type(result).__name__} that is to be retried"

@@ -11,7 +11,7 @@ from stale_retry import (
 )
 from stale_retry.testing import VersionedStore
 
-from .ways import SOON
+from .ways import SOON, by_id, keys_in_use
 
 pytestmark = pytest.mark.anyio
 
@@ -30,20 +30,15 @@ async def someone_else_appends(store):
     await store.append(store.open(), "theirs")
 
 
-@pytest.mark.parametrize("asynchronously", [False, True], ids=["with", "async with"])
 class TestTheLoop:
-    async def test_a_stale_block_is_run_again_with_the_refreshed_session(self, store, retrying, asynchronously):
+    async def test_a_stale_block_is_run_again_with_the_refreshed_session(self, store, retrying):
         session = store.open()
         await someone_else_appends(store)
         numbers = []
         async for attempt in retrying.attempts(session):
             numbers.append(attempt.number)
-            if asynchronously:
-                async with attempt:
-                    await store.append(attempt.session, "ours")
-            else:
-                with attempt:
-                    await store.append(attempt.session, "ours")
+            with attempt:
+                await store.append(attempt.session, "ours")
         assert numbers == [1, 2]
         assert store.events() == ["theirs", "ours"]
         assert store.refreshes == 1
@@ -51,118 +46,62 @@ class TestTheLoop:
         assert attempt.session is not session
         assert attempt.settled is None
 
-    async def test_another_error_leaves_the_loop_at_once(self, store, retrying, asynchronously):
+    async def test_another_error_leaves_the_loop_at_once(self, store, retrying):
         error = KeyError("other")
         with pytest.raises(KeyError) as caught:
             async for attempt in retrying.attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        raise error
-                else:
-                    with attempt:
-                        raise error
+                with attempt:
+                    raise error
         assert caught.value is error
         assert store.refreshes == 0
 
-    async def test_giving_up_raises_out_of_the_loop(self, store, retrying, asynchronously):
+    async def test_giving_up_raises_out_of_the_loop(self, store, retrying):
         error = StaleSessionError()
         with pytest.raises(AttemptsExhaustedError) as caught:
             async for attempt in retrying.replace(max_attempts=2).attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        raise error
-                else:
-                    with attempt:
-                        raise error
+                with attempt:
+                    raise error
         assert caught.value.attempts == 2
         assert caught.value.last_error is error
         assert store.refreshes == 1
 
     @pytest.mark.parametrize("rejections", [0, 1])
-    async def test_break_inside_the_block_ends_it_as_a_success(self, store, retrying, asynchronously, rejections):
+    async def test_break_inside_the_block_ends_it_as_a_success(self, store, retrying, rejections):
         events = []
-        gate = local_gate(lambda session: session.id)
-        async for attempt in retrying.replace(observers=events.append, gate=gate).attempts(store.open()):
-            if asynchronously:
-                async with attempt:
-                    if attempt.number <= rejections:
-                        raise StaleSessionError
-                    break
-            else:
-                with attempt:
-                    if attempt.number <= rejections:
-                        raise StaleSessionError
-                    break
+        key = by_id
+        async for attempt in retrying.replace(observers=events.append, key=key).attempts(store.open()):
+            with attempt:
+                if attempt.number <= rejections:
+                    raise StaleSessionError
+                break
         assert [event.kind for event in events] == ["retrying", "recovered"][: 2 * rejections]
-        assert len(gate) == 0
+        assert keys_in_use() == 0
 
     @pytest.mark.parametrize("rejections", [0, 2])
-    async def test_return_inside_the_block_returns(self, store, retrying, asynchronously, rejections):
+    async def test_return_inside_the_block_returns(self, store, retrying, rejections):
         store.faults.stale = rejections
 
         async def append():
             async for attempt in retrying.attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        return await store.append(attempt.session, "ours")
-                else:
-                    with attempt:
-                        return await store.append(attempt.session, "ours")
+                with attempt:
+                    return await store.append(attempt.session, "ours")
             raise AssertionError("the loop ended without an answer")
 
         assert await append() == "ours"
         assert store.events() == ["ours"]
 
-    @pytest.mark.parametrize("stale", [True, False])
-    async def test_an_async_on_is_asked_before_the_next_attempt(self, store, retrying, asynchronously, stale):
-        asked = []
-
-        async def on(error):
-            await anyio.lowlevel.checkpoint()
-            asked.append(error)
-            return stale
-
-        error = KeyError("rejected")
-        numbers = []
-
-        async def block():
-            async for attempt in retrying.replace(on=on).attempts(store.open()):
-                numbers.append(attempt.number)
-                if asynchronously:
-                    async with attempt:
-                        if attempt.number == 1:
-                            raise error
-                else:
-                    with attempt:
-                        if attempt.number == 1:
-                            raise error
-
-        if stale:
-            await block()
-            assert numbers == [1, 2]
-        else:
-            with pytest.raises(KeyError) as caught:
-                await block()
-            assert caught.value is error
-            assert numbers == [1]
-        assert asked == [error]
-
-    async def test_an_on_that_raises_is_chained_to_the_stale_error(self, store, retrying, asynchronously):
+    async def test_an_on_that_raises_is_chained_to_the_stale_error(self, store, retrying):
         def on(error):
             raise ZeroDivisionError
 
         stale = StaleSessionError()
         with pytest.raises(ZeroDivisionError) as caught:
             async for attempt in retrying.replace(on=on).attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        raise stale
-                else:
-                    with attempt:
-                        raise stale
+                with attempt:
+                    raise stale
         assert caught.value.__context__ is stale or caught.value.__cause__ is stale
 
-    async def test_a_conflict_hook_can_settle_the_block(self, store, retrying, asynchronously):
+    async def test_a_conflict_hook_can_settle_the_block(self, store, retrying):
         def settle(conflict):
             assert set(conflict.arguments) == {"session"}
             return conflict.settle("already there")
@@ -171,47 +110,32 @@ class TestTheLoop:
         events = []
         async for attempt in retrying.replace(on_conflict=settle, observers=events.append).attempts(store.open()):
             runs += 1
-            if asynchronously:
-                async with attempt:
-                    raise StaleSessionError
-            else:
-                with attempt:
-                    raise StaleSessionError
+            with attempt:
+                raise StaleSessionError
         assert runs == 1
         assert attempt.settled.result == "already there"
         assert [event.kind for event in events] == ["retrying", "recovered"]
 
-    async def test_an_attempt_over_its_time_is_cancelled(self, store, retrying, asynchronously):
+    async def test_an_attempt_over_its_time_is_cancelled(self, store, retrying):
         numbers = []
         policy = retrying.replace(attempt_timeout=0.01, on=(StaleSessionError, TimeoutError))
         async for attempt in policy.attempts(store.open()):
             numbers.append(attempt.number)
-            if asynchronously:
-                async with attempt:
-                    if attempt.number <= 2:
-                        await anyio.sleep_forever()
-            else:
-                with attempt:
-                    if attempt.number <= 2:
-                        await anyio.sleep_forever()
+            with attempt:
+                if attempt.number <= 2:
+                    await anyio.sleep_forever()
         assert numbers == [1, 2, 3]
 
-    async def test_an_attempt_over_its_time_raises_timeout_error(self, store, retrying, asynchronously):
-        with pytest.raises(TimeoutError, match="attempt_timeout; it may or may not be stored"):
+    async def test_an_attempt_over_its_time_raises_timeout_error(self, store, retrying):
+        with pytest.raises(TimeoutError, match="attempt_timeout; the event may be stored"):
             async for attempt in retrying.replace(attempt_timeout=0.01).attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        await anyio.sleep_forever()
-                else:
-                    with attempt:
-                        await anyio.sleep_forever()
+                with attempt:
+                    await anyio.sleep_forever()
         assert store.refreshes == 0
 
     @pytest.mark.parametrize("gated", [False, True])
     @pytest.mark.parametrize("timed", [False, True])
-    async def test_cancel_scopes_and_task_groups_may_be_opened_around_the_block(
-        self, store, retrying, asynchronously, gated, timed
-    ):
+    async def test_cancel_scopes_and_task_groups_may_be_opened_around_the_block(self, store, retrying, gated, timed):
         # Once the attempt's own scope was the outer one, and leaving it first was an error after the event was stored.
         store.faults.stale = 2
         policy = retrying.replace(
@@ -221,50 +145,34 @@ class TestTheLoop:
             with anyio.fail_after(10):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(anyio.lowlevel.checkpoint)
-                    if asynchronously:
-                        async with attempt:
-                            await store.append(attempt.session, "ours")
-                    else:
-                        with attempt:
-                            await store.append(attempt.session, "ours")
+                    with attempt:
+                        await store.append(attempt.session, "ours")
         assert store.events() == ["ours"]
         assert store.appends == 3
 
-    async def test_a_local_gate_is_held_from_the_first_attempt_to_the_last(self, store, retrying, asynchronously):
-        gate = local_gate(lambda session: session.id)
+    async def test_the_slot_is_held_from_the_first_attempt_to_the_last(self, store, retrying):
+        key = by_id
         held = []
         store.faults.stale = 2
-        async for attempt in retrying.replace(gate=gate).attempts(store.open()):
-            if asynchronously:
-                async with attempt:
-                    held.append(len(gate))
-                    await store.append(attempt.session, "ours")
-            else:
-                with attempt:
-                    held.append(len(gate))
-                    await store.append(attempt.session, "ours")
-            held.append(len(gate))
+        async for attempt in retrying.replace(key=key).attempts(store.open()):
+            with attempt:
+                held.append(keys_in_use())
+                await store.append(attempt.session, "ours")
+            held.append(keys_in_use())
         assert held == [1, 1, 1, 1, 1, 0]
 
-    async def test_cancelling_the_block_leaves_the_gate(self, store, retrying, asynchronously):
-        gate = local_gate(lambda session: session.id)
+    async def test_cancelling_the_block_frees_the_slot(self, store, retrying):
+        key = by_id
         with anyio.CancelScope() as scope:
-            async for attempt in retrying.replace(gate=gate).attempts(store.open()):
-                if asynchronously:
-                    async with attempt:
-                        if attempt.number == 1:
-                            raise StaleSessionError
-                        scope.cancel()
-                        await anyio.sleep_forever()
-                else:
-                    with attempt:
-                        if attempt.number == 1:
-                            raise StaleSessionError
-                        scope.cancel()
-                        await anyio.sleep_forever()
+            async for attempt in retrying.replace(key=key).attempts(store.open()):
+                with attempt:
+                    if attempt.number == 1:
+                        raise StaleSessionError
+                    scope.cancel()
+                    await anyio.sleep_forever()
         assert scope.cancelled_caught
         assert attempt.number == 2
-        assert len(gate) == 0
+        assert keys_in_use() == 0
 
 
 class TestMisuse:
@@ -274,16 +182,16 @@ class TestMisuse:
                 await store.append(attempt.session, "ours")
         assert store.events() == ["ours"]
 
-    async def test_a_with_that_is_missing_later_is_told_and_leaves_the_gate(self, store, retrying):
-        gate = local_gate(lambda session: session.id)
+    async def test_a_with_that_is_missing_later_is_told_and_frees_the_slot(self, store, retrying):
+        key = by_id
         stale = StaleSessionError()
         with pytest.raises(RuntimeError, match="write `with attempt:`") as caught:
-            async for attempt in retrying.replace(gate=gate).attempts(store.open()):
+            async for attempt in retrying.replace(key=key).attempts(store.open()):
                 if attempt.number == 1:
                     with attempt:
                         raise stale
         assert caught.value.__cause__ is stale
-        assert len(gate) == 0
+        assert keys_in_use() == 0
 
     async def test_a_block_that_is_entered_twice_is_told_so_before_it_runs(self, store, retrying):
         async for attempt in retrying.attempts(store.open()):
@@ -295,7 +203,7 @@ class TestMisuse:
         await anext(attempts)
 
         async def other():
-            for use in (attempts.__anext__, attempts.__aenter__):
+            for use in (attempts.__anext__,):
                 with pytest.raises(RuntimeError, match="serves one task"):
                     await use()
 

@@ -154,14 +154,6 @@ async def test_settling_without_a_result_returns_none(store):
     assert await policy.call(store.append, await stale_session(store), "ours") is None
 
 
-async def test_a_lost_acknowledgement_is_settled(store):
-    store.faults.lost_acknowledgements = 1
-    policy = with_hook(store, VersionedStore.settle_if_stored, on=(StaleSessionError, ConnectionError))
-    assert await policy.call(store.append, store.open(), "ours") == "ours"
-    assert store.events() == ["ours"]
-    assert store.appends == 1
-
-
 async def test_raising_aborts_and_reaches_the_caller_chained_to_the_conflict(store):
     aborted = KeyError("not any more")
 

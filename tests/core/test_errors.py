@@ -24,20 +24,20 @@ KINDS = [AttemptsExhaustedError, DeadlineExceededError, SessionGoneError, Sessio
 
 ENDS = {
     "max_attempts": (AttemptsExhaustedError, {"max_attempts": 3}, "max_attempts were made", 3),
-    "stop": (AttemptsExhaustedError, {"stop": lambda state: True}, "the stop strategy said so", 1),
+    "stop": (AttemptsExhaustedError, {"stop": lambda state: True}, "the stop strategy ended it", 1),
     "deadline": (
         DeadlineExceededError,
         {"deadline": 2.5},
         "the deadline leaves no time for another attempt",
-        3,
+        4,
     ),
     "session_gone": (
         SessionGoneError,
         {"refresh": lambda session: None},
-        "the refresh hook found no session",
+        "the refresh hook returned None, so the session is gone (if the hook updates it in place, return it)",
         1,
     ),
-    "refresh_failed": (SessionRefreshError, {}, "the refresh hook could not reload the session", 1),
+    "refresh_failed": (SessionRefreshError, {}, "the refresh hook or find_stored could not reload the session", 1),
 }
 
 
@@ -179,12 +179,12 @@ class TestARefreshErrorThatOnAccepts:
         assert await self.policy(store).call(store.append, store.open(), "event") == "event"
         assert (store.appends, store.refreshes) == (2, 4)
 
-    async def test_it_is_counted(self):
+    async def test_it_counts_against_max_attempts_and_is_no_call_of_the_append(self):
         store = VersionedStore()
         store.faults.stale, store.faults.refresh = 1, 9
         with pytest.raises(AttemptsExhaustedError) as caught:
             await self.policy(store, max_attempts=4).call(store.append, store.open(), "event")
-        assert caught.value.attempts == 4
+        assert caught.value.attempts == 1
         assert isinstance(caught.value.last_error, ConnectionError)
         assert (store.appends, store.refreshes) == (1, 3)
 
@@ -200,7 +200,7 @@ class TestARefreshErrorThatOnAccepts:
 
         with pytest.raises(SessionRefreshError) as caught:
             await append("session")
-        assert caught.value.attempts == 2
+        assert caught.value.attempts == 1
         assert isinstance(caught.value.__cause__, KeyError)
         assert isinstance(caught.value.last_error, ConnectionError)
 

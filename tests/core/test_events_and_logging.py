@@ -9,8 +9,6 @@ import pytest
 from stale_retry import RetryEvent, StaleSessionError, constant, retry_on_stale_session
 from stale_retry.testing import VersionedStore, no_waiting
 
-from .ways import append_in
-
 pytestmark = pytest.mark.anyio
 
 
@@ -89,57 +87,25 @@ def test_an_event_is_frozen_and_names_the_type_of_its_error():
     assert dataclasses.replace(event, error=None).error_type is None
 
 
-def test_the_seconds_at_every_gate_are_summed_up(virtually):
-    class Busy:
-        def __init__(self, seconds):
-            self.seconds = seconds
-
-        def __call__(self, session):
-            return self
-
-        async def __aenter__(self):
-            await anyio.sleep(self.seconds)
-
-        async def __aexit__(self, *_):
-            pass
-
+def test_the_seconds_in_the_queue_are_told(virtually):
     events, store = [], VersionedStore()
-    store.faults.stale = 2
-    policy = retry_on_stale_session(
-        store.refresh, gate=[Busy(1), Busy(3)], backoff=constant(0), jitter=None, observers=events.append
-    )
-    virtually(lambda: policy.call(store.append, store.open(), "event"))
-    assert [(event.kind, event.queued) for event in events] == [("retrying", 0), ("retrying", 4), ("recovered", 8)]
+    policy = retry_on_stale_session(store.refresh, key=lambda session: session.id, jitter=None, observers=events.append)
+    rejections = [StaleSessionError()]
 
-
-@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-def test_the_seconds_that_a_gate_takes_to_be_left_are_none_of_them(virtually, way):
-    events, store = [], VersionedStore()
-
-    class Slow:
-        def __init__(self):
-            self.lock = anyio.Lock()
-
-        def __call__(self, session):
-            return self
-
-        async def __aenter__(self):
-            await self.lock.acquire()
-
-        async def __aexit__(self, *_):
-            await anyio.sleep(1)
-            self.lock.release()
-
-    policy = retry_on_stale_session(
-        store.refresh, gate=Slow(), backoff=constant(0), jitter=None, observers=events.append
-    )
+    async def slow(session, event):
+        await anyio.sleep(1)
+        if event == "second" and rejections:
+            raise rejections.pop()
+        return await store.append(session, event)
 
     async def main():
-        await append_in(way, policy, store.append, store.open(), "event")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(policy.call, slow, store.open(), "first")
+            await anyio.sleep(0.5)
+            tasks.start_soon(policy.call, slow, store.open(), "second")
 
-    store.faults.stale = 3
     virtually(main)
-    assert [event.queued for event in events] == [0, 0, 0, 0]
+    assert [(event.kind, event.queued) for event in events] == [("retrying", 0.5), ("recovered", 0.5)]
 
 
 async def test_a_reload_that_fails_is_told_as_the_error_that_it_was():

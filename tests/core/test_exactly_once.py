@@ -1,13 +1,12 @@
 """The heart: whatever goes wrong, and in whatever order, an append returned and its event is stored once, or it raised
 and its event is not stored.
 
-Hypothesis plays the scheduler. Every store, reload and gate waits until it is let go on, and hypothesis says who goes
+Hypothesis plays the scheduler. Every store and reload waits until it is let go on, and hypothesis says who goes
 on next, who is cancelled and how, when time passes, and what fails. Nothing is left to luck or to the machine's speed.
 """
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -25,6 +24,7 @@ from tenacity import stop_never
 
 from stale_retry import (
     InDoubtError,
+    Settled,
     StaleSessionError,
     StaleSessionRetryError,
     exponential,
@@ -35,46 +35,29 @@ from stale_retry import (
 from stale_retry.testing import VersionedStore
 
 from .virtual import VirtualLoop, examples
+from .ways import keys_in_use
+
+WAYS = ["decorated", "call", "with"]
 
 
 class HookError(Exception):
     pass
 
 
-class GateError(Exception):
-    pass
-
-
 # What a caller may be told. Anything else, an error of the retry machinery itself for instance, is a bug.
-ANSWERS = (StaleSessionRetryError, InDoubtError, StaleSessionError, ConnectionError, TimeoutError, HookError, GateError)
+ANSWERS = (StaleSessionRetryError, InDoubtError, StaleSessionError, ConnectionError, TimeoutError, HookError)
 
 
-class ForeignGate:
-    """Contenders of one session take turns by something that only an `async with` can leave."""
-
-    def __init__(self, world):
-        self.world = world
-        self.locks = {}
-
-    @asynccontextmanager
-    async def __call__(self, session):
-        if self.world.strikes("gate_entries"):
-            raise GateError("entry")
-        lock = self.locks.setdefault(session.id, anyio.Lock())
-        async with lock:
-            yield
-        if self.world.strikes("gate_exits"):
-            raise GateError("exit")
-
-    def __len__(self):
-        return sum(lock.locked() for lock in self.locks.values())
+def find_stored(session, event):
+    return Settled(event) if event in session.events else None
 
 
 class World(RuleBasedStateMachine):
     """Writers on two sessions of one store, and everything that can happen to them."""
 
     @initialize(
-        gate=st.sampled_from([None, "local", "foreign"]),
+        key=st.sampled_from([None, lambda session: session.id]),
+        hows=st.lists(st.sampled_from(WAYS), min_size=2, max_size=4),
         deadline=st.sampled_from([None, 0.3, 5.0]),
         max_attempts=st.sampled_from([None, None, 1, 4]),
         attempt_timeout=st.sampled_from([None, None, 0.2]),
@@ -83,7 +66,7 @@ class World(RuleBasedStateMachine):
         reraise=st.booleans(),
         in_place=st.booleans(),
     )
-    def build(self, gate, deadline, max_attempts, attempt_timeout, jitter, settles, reraise, in_place):
+    def build(self, key, hows, deadline, max_attempts, attempt_timeout, jitter, settles, reraise, in_place):
         self.loop = VirtualLoop()
         self.store = VersionedStore()
         self.parked = []
@@ -92,9 +75,8 @@ class World(RuleBasedStateMachine):
         self.outcomes = {}  # event -> ("returned", result) or ("raised", error)
         self.unacknowledged = set()
         self.cancelled = set()
-        self.faults = dict.fromkeys(["observers", "hooks", "gate_entries", "gate_exits"], 0)
+        self.faults = dict.fromkeys(["observers", "hooks"], 0)
         self.in_place = in_place
-        self.gate = {None: None, "local": local_gate(lambda session: session.id), "foreign": ForeignGate(self)}[gate]
         self.policy = retry_on_stale_session(
             self.reload,
             in_doubt=(ConnectionError, TimeoutError) if settles else None,
@@ -104,13 +86,15 @@ class World(RuleBasedStateMachine):
             deadline=deadline,
             attempt_timeout=attempt_timeout,
             stop=stop_never,
-            gate=self.gate,
-            on_conflict=[self.look_at_conflict, VersionedStore.settle_if_stored] if settles else self.look_at_conflict,
+            key=key,
+            find_stored=find_stored if settles else None,
+            on_conflict=self.look_at_conflict,
             observers=self.observe,
             reraise=reraise,
         )
         self.settles = settles
         self.append = self.policy(self.plain_append)
+        self.start_writers("a", hows, None)
 
     def teardown(self):
         if not hasattr(self, "loop"):
@@ -128,7 +112,7 @@ class World(RuleBasedStateMachine):
         self.loop.run_until_idle()
         self.check_every_answer()
         assert len(self.outcomes) == len(self.writers)
-        assert self.gate is None or len(self.gate) == 0
+        assert self.policy.queues is None or len(self.policy.queues) == 0
         assert self.parked == []
         assert asyncio.all_tasks(self.loop) == set()
         assert self.loop.timers == []
@@ -184,16 +168,10 @@ class World(RuleBasedStateMachine):
             return await self.append(session, event)
         if how == "call":
             return await self.policy.call(self.plain_append, session, event=event)
-        # A block has no argument `event` for the settling hook, so it has no such hook.
-        block = self.policy.replace(in_doubt=None, on_conflict=self.look_at_conflict)
-        if how == "with":
-            async for attempt in block.attempts(session):
-                with anyio.CancelScope(), attempt:
-                    await self.plain_append(attempt.session, event)
-        else:
-            async for attempt in block.attempts(session):
-                async with attempt:
-                    await self.plain_append(attempt.session, event)
+        own = (lambda session: find_stored(session, event)) if self.settles else None
+        async for attempt in self.policy.attempts(session, find_stored=own):
+            with anyio.CancelScope(), attempt:
+                await self.plain_append(attempt.session, event)
         return event
 
     async def writer(self, how, session, event, deadline):
@@ -209,7 +187,7 @@ class World(RuleBasedStateMachine):
 
     @rule(
         session=st.sampled_from("aab"),
-        hows=st.lists(st.sampled_from(["decorated", "call", "with", "async with"]), min_size=1, max_size=4),
+        hows=st.lists(st.sampled_from(WAYS), min_size=1, max_size=4),
         deadline=st.sampled_from([None, None, None, 0.1]),
     )
     @precondition(lambda self: len(self.writers) < 16)
@@ -265,7 +243,7 @@ class World(RuleBasedStateMachine):
     def lose_the_sessions(self, gone):
         self.store.faults.gone = gone
 
-    @rule(fault=st.sampled_from(["observers", "hooks", "gate_entries", "gate_exits"]), times=st.integers(1, 2))
+    @rule(fault=st.sampled_from(["observers", "hooks"]), times=st.integers(1, 2))
     def break_a_hook(self, fault, times):
         self.faults[fault] = times
 
@@ -288,7 +266,7 @@ class World(RuleBasedStateMachine):
                 continue
             # None: an anyio cancel scope has taken its own cancellation, and nothing was returned.
             assert answer is None or isinstance(answer, (*ANSWERS, asyncio.CancelledError)), repr(answer)
-            # Who is cancelled while the gate is being left is cancelled, although his event is stored.
+            # A caller that is cancelled while it looks is cancelled, although its event is stored.
             assert stored == 0 or event in self.unacknowledged or isinstance(answer, asyncio.CancelledError)
             assert stored == 0 or not isinstance(answer, StaleSessionError), "it was said not to be stored"
             assert event not in self.cancelled or isinstance(answer, asyncio.CancelledError), repr(answer)
@@ -298,7 +276,7 @@ def test_an_append_is_stored_once_or_raises_and_is_not_stored():
     run_state_machine_as_test(World, settings=examples(300, stateful_step_count=50))
 
 
-@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("key", [None, lambda session: session.id])
 @examples(60)
 @given(
     delays=st.lists(st.integers(0, 30), min_size=40, max_size=40),
@@ -307,12 +285,11 @@ def test_an_append_is_stored_once_or_raises_and_is_not_stored():
     rejections=st.integers(0, 8),
     broken_reloads=st.integers(0, 4),
 )
-def test_with_a_settling_hook_not_even_a_lost_acknowledgement_loses_or_doubles_an_event(
-    virtually, gated, delays, writers, losses, rejections, broken_reloads
+def test_with_find_stored_not_even_a_lost_acknowledgement_loses_or_doubles_an_event(
+    virtually, key, delays, writers, losses, rejections, broken_reloads
 ):
     store = VersionedStore()
     store.faults.lost_acknowledgements, store.faults.stale, store.faults.refresh = losses, rejections, broken_reloads
-    gate = local_gate(lambda session: session.id) if gated else None
     durations = iter(delays * 100)
 
     async def refresh(session):
@@ -322,8 +299,8 @@ def test_with_a_settling_hook_not_even_a_lost_acknowledgement_loses_or_doubles_a
     @retry_on_stale_session(
         refresh,
         in_doubt=ConnectionError,
-        on_conflict=VersionedStore.settle_if_stored,
-        gate=gate,
+        find_stored=find_stored,
+        key=key,
         deadline=3600,
         observers=(),
     )
@@ -344,19 +321,18 @@ def test_with_a_settling_hook_not_even_a_lost_acknowledgement_loses_or_doubles_a
     virtually(main)
     assert sorted(answers) == list(range(writers))
     assert sorted(store.events()) == list(range(writers))
-    assert gate is None or len(gate) == 0
+    assert keys_in_use() == 0
 
 
 @examples(60)
 @given(
     delays=st.lists(st.integers(0, 30), min_size=40, max_size=40),
     cancelled_at=st.lists(st.one_of(st.none(), st.integers(0, 200)), min_size=1, max_size=8),
-    gated=st.booleans(),
+    key=st.sampled_from([None, lambda session: session.id]),
     deadline=st.sampled_from([0.05, 0.2, 60.0]),
 )
-def test_writers_that_are_cancelled_at_any_time_leave_nothing_behind(virtually, delays, cancelled_at, gated, deadline):
+def test_writers_that_are_cancelled_at_any_time_leave_nothing_behind(virtually, delays, cancelled_at, key, deadline):
     store = VersionedStore()
-    gate = local_gate(lambda session: session.id) if gated else None
     durations = iter(delays * 100)
     answers = {}
 
@@ -364,7 +340,7 @@ def test_writers_that_are_cancelled_at_any_time_leave_nothing_behind(virtually, 
         await anyio.sleep(next(durations) / 1000)
         return await store.refresh(session)
 
-    @retry_on_stale_session(refresh, gate=gate, deadline=deadline, observers=())
+    @retry_on_stale_session(refresh, key=key, deadline=deadline, observers=())
     async def append(session, event):
         await anyio.sleep(next(durations) / 1000)
         return await store.append(session, event)
@@ -384,4 +360,4 @@ def test_writers_that_are_cancelled_at_any_time_leave_nothing_behind(virtually, 
     virtually(main)
     stored = store.events()
     assert sorted(stored) == sorted(event for event, answer in answers.items() if answer == event)
-    assert gate is None or len(gate) == 0
+    assert keys_in_use() == 0

@@ -65,18 +65,14 @@ class TestRefresh:
     def test_must_not_need_more_than_the_leading_arguments(self):
         def reload(session, event): ...
 
-        with pytest.raises(TypeError, match=r"as refresh\(session\); .*reload\(session, event\) cannot"):
-
-            @retry_on_stale_session(reload)
-            async def append(session, event): ...
+        with pytest.raises(TypeError, match=r"reload\(session, event\) also needs 'event'; if it is the append, give"):
+            retry_on_stale_session(reload)
 
     def test_must_not_need_keywords(self):
         def reload(session, *, replica): ...
 
-        with pytest.raises(TypeError, match="refresh must take the leading arguments"):
-
-            @retry_on_stale_session(reload)
-            async def append(session, event): ...
+        with pytest.raises(TypeError, match="also needs 'replica'"):
+            retry_on_stale_session(reload)
 
     def test_must_take_the_instance_of_a_decorated_method(self):
         with pytest.raises(TypeError, match=r"refresh\(self, session\)"):
@@ -94,7 +90,10 @@ class TestSession:
         refused(ValueError, "session must not be empty", session="")
 
     def test_must_name_a_parameter(self):
-        with pytest.raises(ValueError, match=r"session must name a parameter of the append.* has no 'session'$"):
+        with pytest.raises(
+            ValueError,
+            match=r"session must name a parameter of the append.* has no 'session'; give session='handle', or",
+        ):
 
             @retry_on_stale_session(refresh)
             async def append(handle, event): ...
@@ -115,7 +114,7 @@ class TestSession:
 
 class TestTheAppend:
     def refused(self, append):
-        with pytest.raises(TypeError, match=r"an append must be a coroutine function \(async def\); .* is not"):
+        with pytest.raises(TypeError, match=r"an append must be a coroutine function \(async def"):
             retry_on_stale_session(refresh)(append)
 
     def test_must_not_be_a_plain_function(self):
@@ -134,7 +133,8 @@ class TestTheAppend:
         self.refused(append)
 
     def test_must_not_be_a_plain_object(self):
-        self.refused(object())
+        with pytest.raises(TypeError, match="was used as a bare decorator"):
+            retry_on_stale_session(refresh)(object())
 
     def test_must_not_be_a_class(self):
         class Append:
@@ -190,7 +190,14 @@ class TestSeconds:
 class TestBothLimitsOff:
     @pytest.mark.parametrize("deadline", [None, math.inf])
     def test_would_retry_for_ever(self, deadline):
-        refused(ValueError, "max_attempts", "deadline", "stop", "would retry for ever", deadline=deadline)
+        refused(
+            ValueError,
+            "max_attempts",
+            "deadline",
+            "stop",
+            "max_attempts, deadline and stop are all None",
+            deadline=deadline,
+        )
 
     @pytest.mark.parametrize("limit", [{"max_attempts": 2}, {"stop": stop_after_attempt(9)}, {"stop": stop_never}])
     def test_any_other_limit_will_do(self, limit):
@@ -206,7 +213,7 @@ class TestBackoff:
     def test_must_not_be_the_maker_of_one(self, value):
         refused(TypeError, "backoff must be a tenacity wait strategy", f"{value.__name__} itself", backoff=value)
 
-    @pytest.mark.parametrize("value", [wait_none(), linear(1), lambda state: 1, async_function])
+    @pytest.mark.parametrize("value", [wait_none(), linear(1), lambda state: 1])
     def test_may_be_a_strategy_or_a_function(self, value):
         assert retry_on_stale_session(refresh, backoff=value).backoff is value
 
@@ -274,12 +281,12 @@ class TestHooks:
     def test_must_be_functions_or_none(self, option, value):
         refused(TypeError, f"{option} must be a function of the", "or None", f"got {value!r}", **{option: value})
 
-    @pytest.mark.parametrize("option", ["on_conflict", "observers", "gate"])
+    @pytest.mark.parametrize("option", ["on_conflict", "observers"])
     @pytest.mark.parametrize("value", [1, "x", object(), [1], [print, "x"]])
     def test_must_be_a_function_or_several(self, option, value):
         refused(TypeError, f"{option} must be a function of the", **{option: value})
 
-    @pytest.mark.parametrize("option", ["jitter", "gate", "observers"])
+    @pytest.mark.parametrize("option", ["jitter", "key", "observers"])
     @pytest.mark.parametrize("value", [async_function, functools.partial(async_function, 1), mock.AsyncMock()])
     def test_nobody_awaits_these_so_they_must_not_be_async(self, option, value):
         refused(TypeError, f"{option} must be a function", "must not be async", **{option: value})
@@ -328,7 +335,7 @@ class TestReplace:
         assert isinstance(changed, StaleSessionRetrying)
         assert policy.max_attempts is None
         assert changed.max_attempts == 3
-        for option in ("refresh", "session", "on", "backoff", "jitter", "deadline", "gate", "observers", "name"):
+        for option in ("refresh", "session", "on", "backoff", "jitter", "deadline", "key", "observers", "name"):
             assert getattr(changed, option) == getattr(policy, option)
 
     def test_keeps_that_nobody_observes(self):
@@ -336,7 +343,7 @@ class TestReplace:
 
     def test_refuses_what_a_new_policy_refuses(self):
         policy = retry_on_stale_session(refresh)
-        with pytest.raises(ValueError, match="would retry for ever"):
+        with pytest.raises(ValueError, match="max_attempts, deadline and stop are all None"):
             policy.replace(deadline=None)
         with pytest.raises(TypeError, match="did you mean 'deadline'"):
             policy.replace(deadlin=3)

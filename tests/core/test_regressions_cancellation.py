@@ -2,14 +2,12 @@
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
 
-import anyio
 import pytest
 
 from stale_retry import InDoubtError, StaleSessionError, retry_on_stale_session
 
-from .ways import SOON, append_in
+from .ways import SOON, append_in, keys_in_use
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -20,11 +18,9 @@ pytestmark = [
 ]
 counted = pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
 
-GATES = {
-    "no gate": None,
-    "a local gate": local_gate(str),
-    "a foreign gate": lambda session: anyio.Lock(),
-    "both": [local_gate(str), lambda session: anyio.Lock()],
+KEYS = {
+    "no queue": None,
+    "a queue": str,
 }
 
 
@@ -47,22 +43,18 @@ class Driver:
             raise ConnectionError("the connection was lost") from None
 
 
-def free(gate):
-    return all(len(one) == 0 for one in (gate if isinstance(gate, list) else [gate]) if hasattr(one, "__len__"))
-
-
 @counted
-@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("way", ["decorator", "with"])
+@pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("rejections", [0, 1])
 @pytest.mark.parametrize("accepted_by", ["on", "in_doubt"])
-async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retried(way, gate, rejections, accepted_by):
+async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retried(way, key, rejections, accepted_by):
     driver = Driver(rejections)
     options = (
         {"in_doubt": ConnectionError} if accepted_by == "in_doubt" else {"on": (ConnectionError, StaleSessionError)}
     )
     policy = retry_on_stale_session(
-        lambda session: session, **SOON, gate=GATES[gate], on_conflict=lambda conflict: None, **options
+        lambda session: session, **SOON, key=KEYS[key], on_conflict=lambda conflict: None, **options
     )
     task = asyncio.create_task(append_in(way, policy, driver.append, "session", "event"))
     await driver.reached.wait()
@@ -70,7 +62,7 @@ async def test_a_cancellation_that_the_append_turned_into_an_error_is_not_retrie
     with pytest.raises(ConnectionError, match="the connection was lost"):
         await task
     assert driver.calls == rejections + 1
-    assert free(GATES[gate])
+    assert keys_in_use() == 0
 
 
 @counted
@@ -96,11 +88,11 @@ async def test_asyncio_timeout_and_task_groups_around_it_end_as_they_would_witho
 
 
 @counted
-@pytest.mark.parametrize("gate", GATES)
-async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_like_any_other(gate):
+@pytest.mark.parametrize("key", KEYS)
+async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_like_any_other(key):
     calls = []
 
-    @retry_on_stale_session(lambda session: session, gate=GATES[gate], **SOON)
+    @retry_on_stale_session(lambda session: session, key=KEYS[key], **SOON)
     async def append(session, event):
         calls.append(event)
         if len(calls) < 3:
@@ -122,7 +114,7 @@ async def test_an_append_made_while_a_cancellation_is_being_handled_is_retried_l
 
 
 @counted
-@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
+@pytest.mark.parametrize("way", ["decorator", "with"])
 async def test_an_attempt_that_attempt_timeout_cancelled_is_judged_though_the_append_made_an_error_of_it(way):
     driver = Driver()
     policy = retry_on_stale_session(
@@ -137,122 +129,3 @@ async def test_an_attempt_that_attempt_timeout_cancelled_is_judged_though_the_ap
         await append_in(way, policy, driver.append, "session", "event")
     assert driver.calls == 2
     assert asyncio.current_task().cancelling() == 0
-
-
-@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-@pytest.mark.parametrize("leaving", ["after a success", "after a rejection", "after another error"])
-async def test_a_cancellation_while_a_gate_is_left_leaves_no_place_held(way, leaving, recwarn):
-    leaves, go_on = asyncio.Event(), asyncio.Event()
-    local = local_gate(str)
-    calls = []
-
-    @asynccontextmanager
-    async def slow(session):
-        yield
-        leaves.set()
-        await go_on.wait()
-
-    async def append(session, event):
-        calls.append(event)
-        if len(calls) == 1:
-            raise StaleSessionError
-        if leaving == "after a rejection":
-            raise StaleSessionError
-        if leaving == "after another error":
-            raise KeyError
-
-    policy = retry_on_stale_session(lambda session: session, gate=[local, slow], **SOON)
-    task = asyncio.create_task(append_in(way, policy, append, "session", "event"))
-    await leaves.wait()
-    task.cancel()
-    if way == "with" and leaving == "after another error":
-        with pytest.raises((KeyError, asyncio.CancelledError)):
-            await task
-    else:
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert len(local) == 0
-    go_on.set()
-    assert len(calls) == 2
-    assert not [warning for warning in recwarn if warning.category is ResourceWarning]
-
-
-@pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-async def test_a_cancellation_while_one_gate_is_left_leaves_the_others_too(way):
-    leaves, left = asyncio.Event(), []
-
-    @asynccontextmanager
-    async def first(session):
-        yield
-        left.append("first")
-
-    @asynccontextmanager
-    async def last(session):
-        yield
-        leaves.set()
-        await asyncio.sleep(60)
-
-    async def append(session, event):
-        raise StaleSessionError
-
-    policy = retry_on_stale_session(lambda session: session, gate=[first, last], **SOON)
-    task = asyncio.create_task(append_in(way, policy, append, "session", "event"))
-    await leaves.wait()
-    task.cancel()
-    # What is raised keeps the call alive, so nothing is left by its being freed.
-    with pytest.raises(asyncio.CancelledError) as caught:
-        await task
-    await asyncio.sleep(0.001)
-    assert left == ["first"]
-    del caught
-
-
-async def test_a_gate_that_is_cancelled_by_itself_is_not_taken_for_entered():
-    calls = []
-
-    async def append(session, event):
-        calls.append(event)
-        raise StaleSessionError
-
-    @asynccontextmanager
-    async def broken(session):
-        raise asyncio.CancelledError
-        yield
-
-    policy = retry_on_stale_session(lambda session: session, gate=broken, max_attempts=3, **SOON)
-    with pytest.raises(asyncio.CancelledError):
-        await policy.call(append, "session", "event")
-    assert len(calls) == 1
-
-
-async def test_a_native_cancellation_does_not_interrupt_the_leaving_of_a_gate():
-    inside, go_on, calls, left = asyncio.Event(), asyncio.Event(), [], []
-
-    @asynccontextmanager
-    async def gate(session):
-        try:
-            yield
-        finally:
-            await go_on.wait()
-            left.append(session)
-
-    async def append(session, event):
-        calls.append(event)
-        if len(calls) == 1:
-            raise StaleSessionError
-        inside.set()
-        await asyncio.sleep(60)
-
-    policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
-    task = asyncio.create_task(policy.call(append, "session", "event"))
-    await inside.wait()
-    task.cancel()
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not left
-    go_on.set()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert left == ["session"]

@@ -20,7 +20,7 @@ from .ways import SOON, append_in
 
 pytestmark = pytest.mark.anyio
 
-HOOKS = ["on_conflict", "gate", "stop", "backoff", "jitter", "on", "refresh"]
+HOOKS = ["on_conflict", "stop", "backoff", "jitter", "on", "refresh"]
 
 
 def raising(error, cause=None):
@@ -148,7 +148,10 @@ class TestAChainStaysShort:
         async def append(session):
             raise StaleSessionError("the last rejection")
 
+        refreshes = []
+
         def unreachable(session):
+            refreshes.append(session)
             raise ConnectionError("the store is down")
 
         policy = retry_on_stale_session(
@@ -171,7 +174,7 @@ class TestAChainStaysShort:
             return caught.value
 
         error = virtually(main)
-        assert error.attempts > 1700
+        assert len(refreshes) > 1700
         assert [type(link) for link in shown(error)] == [DeadlineExceededError, ConnectionError, StaleSessionError]
         assert len(behind(error)) == 3
         assert len(traceback.format_exception(error)) < 60
@@ -284,17 +287,12 @@ class TestWhatIsRaisedInTheEnd:
 
         options = {} if option == "append" else {option: raising(StopAsyncIteration())}
         policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
-        for asynchronously in (False, True):
-            with pytest.raises((RuntimeError, SessionRefreshError, StopAsyncIteration)) as caught:
-                async for attempt in policy.attempts("session"):
-                    if asynchronously:
-                        async with attempt:
-                            await append()
-                    else:
-                        with attempt:
-                            await append()
-            assert option == "append" or stale in behind(caught.value)
-            assert any(isinstance(link, StopAsyncIteration) for link in behind(caught.value))
+        with pytest.raises((RuntimeError, SessionRefreshError, StopAsyncIteration)) as caught:
+            async for attempt in policy.attempts("session"):
+                with attempt:
+                    await append()
+        assert option == "append" or stale in behind(caught.value)
+        assert any(isinstance(link, StopAsyncIteration) for link in behind(caught.value))
 
     @pytest.mark.parametrize("option", HOOKS)
     @pytest.mark.parametrize("kind", [StopAsyncIteration, StopIteration])

@@ -138,7 +138,6 @@ class TestAMethod:
             changed = retry_with(getattr(owner, name), deadline=5)
             assert changed.retrying.deadline == 5
             assert await changed("session", 1) is True
-            assert await getattr(owner, name).retry_with(deadline=5)(Store, "session", 1) is True
 
     async def test_abstract_is_abstract_whichever_decorator_is_above(self):
         class Above(ABC):

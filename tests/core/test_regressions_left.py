@@ -1,8 +1,6 @@
-"""What leaves a call half-way: a loop that is left after a failed attempt, an append inside one that holds a gate."""
+"""What leaves a call half-way: a loop that is left after a failed attempt, an append inside one that holds a slot."""
 
 import gc
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -10,7 +8,7 @@ import pytest
 from stale_retry import StaleSessionError, retry_on_stale_session
 from stale_retry.testing import VersionedStore
 
-from .ways import SOON
+from .ways import SOON, keys_in_use
 
 pytestmark = pytest.mark.anyio
 
@@ -21,28 +19,21 @@ def store():
 
 
 @pytest.mark.parametrize("rejections", [0, 1])
-@pytest.mark.parametrize("asynchronously", [False, True])
-async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stored(
-    store, rejections, asynchronously, recwarn
-):
+async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stored(store, rejections, recwarn):
     store.faults.stale = rejections
-    gate = local_gate(lambda session: session.id)
+    key = lambda session: session.id
 
     async def breaks_after_the_block():
-        async for attempt in retry_on_stale_session(store.refresh, gate=gate, **SOON).attempts(store.open()):
-            if asynchronously:
-                async with attempt:
-                    await store.append(attempt.session, "event")
-            else:
-                with attempt:
-                    await store.append(attempt.session, "event")
+        async for attempt in retry_on_stale_session(store.refresh, key=key, **SOON).attempts(store.open()):
+            with attempt:
+                await store.append(attempt.session, "event")
             break
 
     gc.disable()
     try:
         await breaks_after_the_block()
         await anyio.lowlevel.checkpoint()  # trio keeps the frames around a sleep until it next switches tasks
-        assert len(gate) == 0
+        assert keys_in_use() == 0
     finally:
         gc.enable()
     assert len(store.events()) == 1 - rejections
@@ -51,7 +42,7 @@ async def test_a_loop_that_is_left_after_a_failed_attempt_does_not_pass_for_stor
 
 
 async def test_a_loop_that_is_left_frees_its_place_whatever_the_block_had_called(store):
-    gate = local_gate(lambda session: session.id)
+    key = lambda session: session.id
 
     def fail():
         raise KeyError
@@ -63,7 +54,7 @@ async def test_a_loop_that_is_left_frees_its_place_whatever_the_block_had_called
             raise StaleSessionError from error
 
     async def breaks_after_the_block():
-        async for attempt in retry_on_stale_session(store.refresh, gate=gate, **SOON).attempts(store.open()):
+        async for attempt in retry_on_stale_session(store.refresh, key=key, **SOON).attempts(store.open()):
             with attempt:
                 try:
                     fail()
@@ -74,7 +65,7 @@ async def test_a_loop_that_is_left_frees_its_place_whatever_the_block_had_called
     async def warned_and_freed():
         await breaks_after_the_block()
         await anyio.lowlevel.checkpoint()
-        return len(gate) == 0
+        return keys_in_use() == 0
 
     gc.disable()
     try:
@@ -97,38 +88,3 @@ async def test_a_loop_that_ends_in_an_error_or_is_settled_warns_of_nothing(store
             await block(policy, error)
     await block(policy.replace(on_conflict=lambda conflict: conflict.settle()), StaleSessionError())
     assert not [warning for warning in recwarn if warning.category is ResourceWarning]
-
-
-async def test_a_retried_append_inside_another_does_not_wait_for_a_gate_that_knows_whom_it_serves(store):
-    # The gate is asked for in the append's own context, not in that of the task which holds it.
-    inside, lock = ContextVar("inside", default=False), anyio.Semaphore(1)
-
-    def gate(session):
-        shares = inside.get()
-        inside.set(True)
-
-        @asynccontextmanager
-        async def place():
-            if shares:
-                yield
-                return
-            async with lock:
-                yield
-
-        return place()
-
-    policy = retry_on_stale_session(store.refresh, gate=gate, deadline=2, **SOON)
-    inner = policy(store.append)
-
-    @policy
-    async def outer(session, event):
-        if session.version < 0:
-            raise StaleSessionError
-        store.faults.stale = 1
-        return await inner(session, event)
-
-    session = store.open()
-    session.version = -1
-    with anyio.fail_after(1):
-        assert await outer(session, "event") == "event"
-    assert store.events() == ["event"]

@@ -10,7 +10,7 @@ import pytest
 
 from stale_retry import StaleSessionError, constant, retry_on_stale_session, retry_transaction
 
-from .ways import SOON, WAYS, Thing, append_in, without_the_collector
+from .ways import SOON, WAYS, Thing, append_in, keys_in_use, without_the_collector
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -59,13 +59,10 @@ ENDINGS = {
     },
     "an attempt over its time": {"attempt_timeout": 0.001, "raises": None},
     "attempts over their time": {"attempt_timeout": 0.001, "raises": None, "on": TimeoutError, "max_attempts": 3},
-    "a foreign gate": {"gate": gate_of_a_scope, "max_attempts": 3},
-    "both gates": {"gate": [local_gate(id), gate_of_a_scope], "max_attempts": 3},
-    "a gate that fails": {"gate": failing_from(None)},
+    "a queue": {"key": id, "max_attempts": 3},
     "a hook that raises from its conflict": {"on_conflict": lambda conflict: failing_from(conflict.error)()},
     "StopAsyncIteration": {"on_conflict": lambda conflict: (_ for _ in ()).throw(StopAsyncIteration)},
     "a refused save": {"refresh": lambda session: Thing(), "save": True},
-    "an async judge": {"on": None, "max_attempts": 2},
     "a reload that counts": {"refresh": lambda session: (_ for _ in ()).throw(StaleSessionError), "max_attempts": 4},
     "a group": {"raises": lambda: ExceptionGroup("all stale", [StaleSessionError()]), "max_attempts": 3},
 }
@@ -107,24 +104,19 @@ async def test_session_and_event_are_freed_however_the_call_ends(way, ending):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "where", ["append", "retried append", "wait", "foreign gate", "refresh", "conflict hook", "on"]
-)
+@pytest.mark.parametrize("where", ["append", "retried append", "wait", "find_stored", "refresh", "conflict hook"])
 async def test_session_and_event_are_freed_after_each_kind_of_cancellation(way, where):
     async def hang(*_):
         await anyio.sleep_forever()
 
-    @asynccontextmanager
-    async def hanging_gate(session):
+    async def hanging_finder(session):
         await anyio.sleep_forever()
-        yield
 
     options = {
         "wait": {"backoff": constant(60)},
-        "foreign gate": {"gate": hanging_gate},
+        "find_stored": {"find_stored": hanging_finder},
         "refresh": {"refresh": hang},
         "conflict hook": {"on_conflict": hang},
-        "on": {"on": hang},
     }.get(where, {})
     policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
 
@@ -231,9 +223,9 @@ async def test_notes_do_not_pile_up_on_an_error_that_a_store_raises_again_and_ag
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_local_gates_place_on_a_retry_is_free_again_at_once_when_the_loop_is_left():
-    gate = local_gate(str)
-    policy = retry_on_stale_session(lambda session: session, gate=gate, **SOON)
+async def test_the_slot_of_a_loop_that_is_left_is_free_again_soon():
+    key = str
+    policy = retry_on_stale_session(lambda session: session, key=key, **SOON)
 
     async def turn():
         async for attempt in policy.attempts("session"):
@@ -244,4 +236,5 @@ async def test_a_local_gates_place_on_a_retry_is_free_again_at_once_when_the_loo
 
     with without_the_collector(), pytest.warns(ResourceWarning, match="was dropped"):
         await turn()
-    assert len(gate) == 0
+    await anyio.lowlevel.checkpoint()
+    assert keys_in_use() == 0

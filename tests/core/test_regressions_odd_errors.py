@@ -3,7 +3,6 @@
 import copy
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -20,7 +19,7 @@ from stale_retry import (
     retry_on_stale_session,
 )
 
-from .ways import SOON, append_in
+from .ways import SOON, append_in, keys_in_use
 
 pytestmark = pytest.mark.anyio
 
@@ -113,19 +112,19 @@ class TestRaisedByTheAppend:
             assert caught.value.last_error is error
             assert caught.value.__cause__ is error
 
-    async def test_a_doubt_of_it_is_told(self, kind, way):
+    async def test_listed_as_in_doubt_a_rejection_stays_one(self, kind, way):
         error = odd(kind)
 
         async def append(session, event):
             raise error
 
-        with pytest.raises(InDoubtError) as caught:
+        with pytest.raises(AttemptsExhaustedError) as caught:
             await call(append, way, on=KeyError, in_doubt=kind, on_conflict=lambda conflict: None, max_attempts=2)
         assert caught.value.last_error is error
 
 
 @odd_errors
-@pytest.mark.parametrize("option", ["on_conflict", "refresh", "gate", "stop", "backoff", "jitter", "on"])
+@pytest.mark.parametrize("option", ["on_conflict", "refresh", "stop", "backoff", "jitter", "on"])
 async def test_raised_by_a_hook_it_comes_as_it_is_and_leads_to_the_stale_error(kind, option):
     error, stale = odd(kind), KeyError("stale")
 
@@ -137,23 +136,6 @@ async def test_raised_by_a_hook_it_comes_as_it_is_and_leads_to_the_stale_error(k
         await call(append, **options)
     assert error in [caught.value, caught.value.__cause__]
     assert stale in behind(caught.value)
-
-
-@odd_errors
-async def test_raised_by_an_entering_gate_of_the_usual_form_it_comes_as_it_is(kind):
-    error = odd(kind)
-
-    @asynccontextmanager
-    async def gate(session):
-        raise error
-        yield
-
-    async def append(session, event):
-        raise KeyError
-
-    with pytest.raises(kind) as caught:
-        await call(append, on=KeyError, gate=gate)
-    assert caught.value is error
 
 
 @odd_errors
@@ -200,7 +182,7 @@ async def test_whatever_an_observer_raises_it_disturbs_nothing(kind, way, caplog
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("told", ["retrying", "recovered", "gave_up"])
 async def test_what_ends_the_process_gets_out_of_an_observer_and_nothing_is_held(kind, told):
-    gate = local_gate(str)
+    key = str
     left = [StaleSessionError()] * (1 if told == "recovered" else 9)
 
     async def append(session, event):
@@ -212,8 +194,8 @@ async def test_what_ends_the_process_gets_out_of_an_observer_and_nothing_is_held
             raise kind
 
     with pytest.raises(kind):
-        await call(append, observers=observe, gate=gate, max_attempts=3)
-    assert len(gate) == 0
+        await call(append, observers=observe, key=key, max_attempts=3)
+    assert keys_in_use() == 0
 
 
 class TestOneErrorObjectOfManyCalls:

@@ -1,7 +1,6 @@
 """`retry_transaction`: a function that loads, decides and stores is run again from the beginning."""
 
 import pickle
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -9,7 +8,6 @@ import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
-    DeadlineExceededError,
     InDoubtError,
     StaleSessionError,
     constant,
@@ -74,7 +72,7 @@ def test_contenders_of_one_key_take_turns_and_none_is_rejected(virtually, key):
     assert (bank.balance, bank.runs) == (90, 10)
 
 
-def test_without_a_key_there_is_no_gate_and_every_contender_still_commits_once(virtually):
+def test_without_a_key_nobody_queues_and_every_caller_still_commits_once(virtually):
     bank = Bank()
 
     async def main():
@@ -101,24 +99,6 @@ def test_keys_that_differ_in_one_part_do_not_wait_for_each_other(virtually):
             assert sorted(inside) == [(1, 1), (1, 2), (2, 1)]
 
     virtually(main)
-
-
-def test_another_gate_is_handed_the_key(virtually):
-    keys = []
-
-    @asynccontextmanager
-    async def gate(key):
-        keys.append(key)
-        yield
-
-    bank = Bank()
-
-    async def main():
-        await together(retry_transaction(key="account_id", gate=gate, **SOON)(bank.withdraw), 3)
-
-    virtually(main)
-    assert bank.balance == 97
-    assert set(keys) == {"account"}
 
 
 async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
@@ -152,9 +132,7 @@ async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
     assert Account.runs == 8
 
 
-@pytest.mark.parametrize(
-    "options", [{"key": "account_id"}, {"key": "account_id", "gate": lambda key: anyio.Lock()}, {}]
-)
+@pytest.mark.parametrize("options", [{"key": "account_id"}, {}])
 @pytest.mark.parametrize("key", [None, lambda account_id, amount: account_id])
 @pytest.mark.parametrize("on", [StaleSessionError, Exception])
 async def test_a_wrong_call_is_the_functions_own_type_error(options, key, on):
@@ -196,29 +174,6 @@ def test_a_function_cancelled_by_attempt_timeout_is_in_doubt(virtually):
     virtually(main)
 
 
-def test_who_does_not_get_his_turn_by_the_deadline_gives_up_without_a_run(virtually):
-    bank = Bank()
-    runs = []
-
-    @retry_transaction(key="account_id", deadline=5, **SOON)
-    async def withdraw(account_id, seconds):
-        runs.append(seconds)
-        await anyio.sleep(seconds)
-
-    async def main():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(withdraw, "account", 60)
-            await anyio.sleep(1)
-            with pytest.raises(DeadlineExceededError) as caught:
-                await withdraw("account", 1)
-            assert caught.value.attempts == 0
-            tasks.cancel_scope.cancel()
-
-    virtually(main)
-    assert runs == [60]
-    assert bank.runs == 0
-
-
 async def test_answers_may_be_rejections_here_too():
     answers = iter([0, 0, 1])
 
@@ -230,14 +185,6 @@ async def test_answers_may_be_rejections_here_too():
 
 
 class TestOptions:
-    def test_there_is_no_in_doubt_since_nobody_can_look(self):
-        with pytest.raises(TypeError, match="unknown option 'in_doubt'"):
-            retry_transaction(in_doubt=ConnectionError)
-
-    def test_a_gate_needs_a_key(self):
-        with pytest.raises(ValueError, match="gate needs a key"):
-            retry_transaction(gate=lambda key: anyio.Lock())
-
     @pytest.mark.parametrize("key", [1, (), ("a", 1), []])
     def test_a_key_that_is_none_is_refused(self, key):
         with pytest.raises(TypeError, match="key must be the name of a parameter"):

@@ -28,8 +28,6 @@ from tenacity import (
     wait_random,
     wait_random_exponential,
 )
-from tenacity.asyncio.retry import retry_any as async_retry_any
-from tenacity.asyncio.retry import retry_if_exception as async_retry_if_exception
 
 from stale_retry import (
     CLASSIC_SCHEDULE,
@@ -243,16 +241,6 @@ class TestAnyTenacityWait:
         assert len(set(waits)) > 1
         assert ended == "stored"
 
-    @pytest.mark.parametrize("backoff", [an_async_function, AnAsyncClass()])
-    def test_an_async_wait_is_awaited(self, backoff):
-        waits, _ = waits_of(3, backoff=backoff, max_attempts=9)
-        assert waits == [0.25, 0.5, 0.75]
-
-    @pytest.mark.parametrize("backoff", [an_async_function, AnAsyncClass()])
-    def test_an_async_wait_has_no_schedule(self, backoff):
-        with pytest.raises(TypeError, match="schedule needs a backoff that is not async"):
-            retry_on_stale_session(refresh, backoff=backoff).schedule(3)
-
     def test_a_schedule_of_nothing_is_empty(self):
         assert retry_on_stale_session(refresh).schedule(0) == []
 
@@ -304,7 +292,7 @@ class TestAnyTenacityStop:
         waits, ended = waits_of(30, **{"backoff": constant(1), "stop": stop, **options})
         assert isinstance(ended, AttemptsExhaustedError)
         assert ended.attempts == len(waits) + 1
-        assert "the stop strategy said so" in str(ended)
+        assert "the stop strategy ended it" in str(ended)
         return ended.attempts
 
     @pytest.mark.parametrize(
@@ -321,13 +309,6 @@ class TestAnyTenacityStop:
     )
     def test_strategies_functions_and_compositions(self, stop, attempts):
         assert self.attempts(stop) == attempts
-
-    def test_an_async_function(self):
-        async def stop(state):
-            await anyio.sleep(0)
-            return state.attempt_number >= 3
-
-        assert self.attempts(stop) == 3
 
     def test_stop_when_event_set_is_for_a_shutdown(self):
         async def main():
@@ -415,27 +396,9 @@ class TestAnyRetryStrategy:
             assert self.outcome(on, [self.STALE] * 3) is self.STALE
             assert self.outcome(on, [self.OTHER]) is self.OTHER
 
-    def test_an_async_function_of_the_retry_state(self):
-        async def on(retry_state):
-            await anyio.sleep(0)
-            return isinstance(retry_state.outcome.exception(), StaleSessionError)
-
-        assert self.outcome(on, [self.STALE]) == "stored"
-        assert self.outcome(on, [self.OTHER]) is self.OTHER
-
     async def is_stale(self, error):
         await anyio.sleep(0)
         return error is self.STALE
-
-    def test_async_predicates_and_strategies(self):
-        for on in (
-            self.is_stale,
-            lambda error: self.is_stale(error),
-            async_retry_if_exception(self.is_stale),
-            async_retry_any(retry_if_exception_type(ZeroDivisionError), async_retry_if_exception(self.is_stale)),
-        ):
-            assert self.outcome(on, [self.STALE, self.STALE]) == "stored"
-            assert self.outcome(on, [self.STALE, self.OTHER]) is self.OTHER
 
     def test_a_predicate_whose_signature_cannot_be_read_is_asked_with_the_error(self):
         class Opaque:

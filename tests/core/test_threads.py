@@ -10,6 +10,8 @@ import pytest
 from stale_retry import constant, retry_on_stale_session, retry_transaction
 from stale_retry.turns import TurnQueue
 
+from .ways import keys_in_use
+
 THREADS = 6
 ROUNDS = 60
 
@@ -58,14 +60,14 @@ def test_one_policy_with_one_gate_stores_every_event_of_every_thread_once():
         with lock:
             events[event.kind] += 1
 
-    gate = local_gate(lambda session: session.key)
+    key = lambda session: session.key
 
     @retry_on_stale_session(
         lambda session: Session(session.key),
         on=lambda error: isinstance(error, Rejected),
         backoff=constant(0),
         jitter=None,
-        gate=gate,
+        key=key,
         observers=observe,
     )
     async def append(session, event):
@@ -89,7 +91,7 @@ def test_one_policy_with_one_gate_stores_every_event_of_every_thread_once():
     assert Counter(stored) == Counter((number, round_) for number in range(THREADS) for round_ in range(ROUNDS))
     assert events["recovered"] >= 3 * THREADS
     assert events["gave_up"] == 0
-    assert len(gate) == 0
+    assert keys_in_use() == 0
 
 
 def test_one_decorated_transaction_is_run_by_every_thread():
@@ -114,14 +116,14 @@ def test_one_decorated_transaction_is_run_by_every_thread():
     assert value == [ROUNDS * sum(range(THREADS)), ROUNDS * THREADS]
 
 
-def test_a_gate_can_be_counted_while_threads_come_and_go():
-    gate, done = local_gate(str), threading.Event()
+def test_keys_in_use_can_be_counted_while_threads_come_and_go():
+    policy, done = retry_on_stale_session(lambda session: session, key=str), threading.Event()
     failures = []
 
     def count():
         try:
             while not done.is_set():
-                assert len(gate) >= 0
+                assert len(policy.queues) >= 0
         except BaseException as error:
             failures.append(error)
 
@@ -129,8 +131,10 @@ def test_a_gate_can_be_counted_while_threads_come_and_go():
     counting.start()
 
     async def hold(key):
-        async with gate(key):
-            await asyncio.sleep(0)
+        await policy.call(pause, key, "event")
+
+    async def pause(session, event):
+        await asyncio.sleep(0)
 
     def come_and_go(number):
         for _ in range(ROUNDS):

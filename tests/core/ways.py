@@ -3,7 +3,7 @@
 import gc
 from contextlib import contextmanager
 
-from stale_retry import constant
+from stale_retry import StaleSessionRetrying, TransactionRetrying, constant
 
 SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
@@ -44,3 +44,14 @@ def without_the_collector():
         yield
     finally:
         gc.enable()
+
+
+def keys_in_use():
+    """How many keys have a holder in the queues of all policies."""
+    policies = [thing for thing in gc.get_objects() if isinstance(thing, (StaleSessionRetrying, TransactionRetrying))]
+    return sum(
+        len(queues)
+        for queues in {
+            id(queues): queues or () for queues in (vars(policy).get("queues") for policy in policies)
+        }.values()
+    )

@@ -234,8 +234,8 @@ MUTANTS = [
         "self.clock.now() + timeout",
     ),
     # Time
-    clock("the last wait is not cut", "        if self.is_cut or left <= 0:\n", "        if True:\n"),
-    clock("waits are cut again and again", "        if self.is_cut or left <= 0:\n", "        if left <= 0:\n"),
+    clock("the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"),
+    clock("waits are cut again and again", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if left <= 0 or left == math.inf:\n"),
     clock("a last attempt has no time", "1.5 * (self._append + self._reload)", "0.0"),
     clock("nothing is left for a quick attempt", "LEAST_RESERVE = 0.01", "LEAST_RESERVE = 0.0"),
     clock("how long appends take is forgotten", "self._append = max(self._append, seconds)", "pass"),
@@ -303,7 +303,7 @@ MUTANTS = [
         "        grant.ended = True\n",
     ),
     queue("an unhashable key names nothing", "            _refuse_unhashable(self._key)\n", ""),
-    queue("keys are kept", "                del queues[key]\n                held", "                held"),
+    queue("keys are kept", "                del queues[key]\n                if queue", "                if queue"),
     queue(
         "a slot is left at once from any thread",
         "        if current_loop() is self.loop:\n            _leave",

@@ -1,0 +1,505 @@
+"""The queue of `key=`: who goes first, who refreshes, and how it yields wherever waiting would do harm."""
+
+import asyncio
+import gc
+import threading
+from contextlib import suppress
+
+import anyio
+import pytest
+
+from stale_retry import (
+    DeadlineExceededError,
+    StaleSessionError,
+    constant,
+    limits,
+    retry_on_stale_session,
+    retry_transaction,
+    retry_with,
+)
+from stale_retry.testing import VersionedStore
+
+from .ways import SOON, by_id, keys_in_use, without_the_collector
+
+
+@pytest.fixture
+def store():
+    store = VersionedStore()
+    store.faults.delay = 0.01
+    return store
+
+
+def queueing(store, **options):
+    return retry_on_stale_session(store.refresh, **{"key": by_id, "jitter": None, "observers": (), **options})
+
+
+async def together(*calls):
+    async with anyio.create_task_group() as tasks:
+        for call in calls:
+            tasks.start_soon(call)
+
+
+class TestTheOrder:
+    def test_of_twenty_callers_with_five_events_none_overtakes_and_each_event_takes_one_call(self, virtually, store):
+        append = queueing(store)(store.append)
+
+        async def write(caller):
+            for number in range(5):
+                await append(store.open(), (number, caller))
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for caller in range(20):
+                    tasks.start_soon(write, caller)
+
+        virtually(main)
+        callers = [caller for _, caller in store.events()]
+        assert all(callers[start : start + 20] == callers[:20] for start in range(0, 100, 20))
+        assert store.appends == len(store.events()) == 100
+
+    def test_callers_of_different_keys_do_not_wait_for_each_other(self, virtually, store):
+        store.faults.delay = 10
+        append = queueing(store)(store.append)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for name in "abc":
+                    tasks.start_soon(append, store.open(name), "event")
+            return anyio.current_time()
+
+        assert virtually(main) == 10
+
+    def test_functions_of_one_policy_queue_together_and_so_does_a_changed_one(self, virtually, store):
+        policy = queueing(store)
+        inside, most = 0, 0
+
+        async def slow(session, event):
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await anyio.sleep(1)
+            inside -= 1
+
+        async def rename(session, name):
+            await slow(session, name)
+
+        append = policy(slow)
+        ways = (append, policy(rename), retry_with(append, deadline=5))
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for way in ways:
+                    tasks.start_soon(way, store.open(), "event")
+
+        virtually(main)
+        assert most == 1
+
+    def test_another_policy_has_a_queue_of_its_own(self, virtually, store):
+        store.faults.delay = 1
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(queueing(store).call, store.append, store.open("a"), 1)
+                tasks.start_soon(queueing(store).call, store.append, store.open("b"), 2)
+            return anyio.current_time()
+
+        assert virtually(main) == 1
+
+
+class TestACallerThatWaited:
+    def waits(self, virtually, store, session_of_the_second, *, holder=None):
+        """Let a second caller wait for a first one; the refreshes that this took."""
+        policy = queueing(store)
+
+        async def main():
+            first = store.open()
+            second = first if session_of_the_second == "the same" else store.open()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.swallowing, policy, holder or store.append, first, "first")
+                await anyio.sleep(0.001)
+                tasks.start_soon(policy.call, store.append, second, "second")
+
+        virtually(main)
+        return store.refreshes
+
+    async def swallowing(self, policy, append, session, event):
+        with suppress(OSError):
+            await policy.call(append, session, event)
+
+    def test_refreshes_before_its_first_attempt(self, virtually, store):
+        assert self.waits(virtually, store, "its own") == 1
+        assert store.appends == 2
+
+    def test_does_not_with_the_session_that_was_stored_through_last(self, virtually, store):
+        assert self.waits(virtually, store, "the same") == 0
+        assert store.events() == ["first", "second"]
+
+    def test_does_not_if_nothing_was_stored_meanwhile(self, virtually, store):
+        async def full(session, event):
+            await anyio.sleep(1)
+            raise OSError("the disk is full")
+
+        assert self.waits(virtually, store, "its own", holder=full) == 0
+
+    def test_is_let_through_if_the_refresh_fails(self, virtually, store):
+        store.faults.refresh = 1
+        assert (
+            self.waits(virtually, store, "its own") == 2
+        )  # the early one failed; the rejected attempt brought another
+        assert store.events() == ["first", "second"]
+
+    def test_asks_its_hooks_with_attempt_0(self, virtually, store):
+        asked = []
+        policy = queueing(store, on_conflict=lambda conflict: asked.append((conflict.attempt, str(conflict.error))))
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for event in ("first", "second"):
+                    tasks.start_soon(policy.call, store.append, store.open(), event)
+
+        virtually(main)
+        assert asked == [(0, "others stored while this append waited in the queue")]
+
+    def test_with_a_hook_that_aborts_is_told_why(self, virtually, store):
+        def abort(conflict):
+            raise KeyError("the history changed")
+
+        policy, raised = queueing(store, on_conflict=abort), []
+
+        async def second():
+            with pytest.raises(KeyError) as caught:
+                await policy.call(store.append, store.open(), "second")
+            raised.append(caught.value)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, store.append, store.open(), "first")
+                await anyio.sleep(0.001)
+                tasks.start_soon(second)
+
+        virtually(main)
+        assert isinstance(raised[0].__cause__, StaleSessionError)
+
+    def test_in_a_block_with_hooks_is_rejected_first_so_that_the_loop_has_run(self, virtually, store):
+        policy = queueing(store, on_conflict=lambda conflict: conflict.settle("had"))
+
+        async def block():
+            async for attempt in policy.attempts(store.open()):
+                with attempt:
+                    await store.append(attempt.session, "second")
+            return attempt.settled.result, attempt.session.version
+
+        async def main():
+            ended = []
+
+            async def second():
+                ended.append(await block())
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, store.append, store.open(), "first")
+                await anyio.sleep(0.001)
+                tasks.start_soon(second)
+            return ended
+
+        assert virtually(main) == [("had", 1)]
+
+
+class TestSharing:
+    def test_a_nested_call_and_the_tasks_it_starts_do_not_wait_for_their_own_slot(self, virtually, store):
+        policy = queueing(store)
+        nested = policy(store.append)
+
+        @policy
+        async def outer(session, event):
+            await nested(session, "nested")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(nested, session, "in a task")
+            return await store.append(session, event)
+
+        async def main():
+            await outer(store.open(), "outer")
+            return anyio.current_time()
+
+        assert virtually(main) == pytest.approx(0.03)
+        assert store.events() == ["nested", "in a task", "outer"]
+        assert keys_in_use() == 0
+
+    def test_appends_nested_in_opposite_order_do_not_wait_in_a_circle(self, virtually, store):
+        policy = queueing(store)
+        inner = policy(store.append)
+
+        @policy
+        async def outer(session, event, other):
+            await anyio.sleep(0.01)
+            await inner(store.open(other), f"copy of {event}")
+            return await store.append(session, event)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(outer, store.open("a"), 1, "b")
+                tasks.start_soon(outer, store.open("b"), 2, "a")
+            return anyio.current_time()
+
+        assert virtually(main) < 1
+        assert 1 in store.events("a")
+        assert 2 in store.events("b")
+
+
+class TestRevocation:
+    """A holder that hangs must not take its session out of the process."""
+
+    @pytest.mark.parametrize(("hanging", "waited"), [(1, 5.0), (3, 5 + 1.25 + 0.3125)])
+    def test_a_slot_that_is_held_too_long_goes_to_the_next_each_time_four_times_sooner(
+        self, virtually, store, hanging, waited
+    ):
+        policy = queueing(store, deadline=1000)
+
+        async def hang(session, event):
+            await anyio.sleep(10_000)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for event in range(hanging):
+                    tasks.start_soon(policy.call, hang, store.open(), event)
+                await anyio.sleep(0.001)
+                await policy.call(store.append, store.open(), "good")
+                tasks.cancel_scope.cancel()
+                return anyio.current_time()
+
+        assert virtually(main) == pytest.approx(waited, abs=0.05)
+        assert keys_in_use() == 0
+
+    def test_a_revoked_holder_may_still_store_and_everybody_refreshes_then(self, virtually, store):
+        policy = queueing(store, deadline=1000)
+
+        async def slow(session, event):
+            await anyio.sleep(6)
+            return await store.append(session, event)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, slow, store.open(), "slow")
+                await anyio.sleep(0.001)
+                await policy.call(store.append, store.open(), "quick")
+
+        virtually(main)
+        assert store.events() == ["quick", "slow"]
+
+    def test_a_caller_goes_on_without_the_slot_when_a_quarter_of_its_deadline_is_left(self, virtually, store):
+        policy = queueing(store, deadline=1000)
+
+        async def hang(session, event):
+            await anyio.sleep(10_000)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, hang, store.open(), "hangs")
+                await anyio.sleep(0.001)
+                with limits(deadline=2):
+                    await policy.call(store.append, store.open(), "hurried")
+                tasks.cancel_scope.cancel()
+                return anyio.current_time()
+
+        assert virtually(main) == pytest.approx(1.51)
+        assert keys_in_use() == 0
+
+
+class TestOverABackoff:
+    def test_the_slot_is_kept_while_the_backoffs_are_short(self, virtually, store):
+        assert self.first_to_store(virtually, store, backoff=0.1) == ["rejected once", "other"]
+
+    def test_it_is_given_up_over_a_long_one(self, virtually, store):
+        assert self.first_to_store(virtually, store, backoff=1.0) == ["other", "rejected once"]
+
+    def first_to_store(self, virtually, store, backoff):
+        policy = queueing(store, backoff=constant(backoff))
+        rejections = [StaleSessionError()]
+
+        async def append(session, event):
+            if event == "rejected once" and rejections:
+                await anyio.sleep(0.01)
+                raise rejections.pop()
+            return await store.append(session, event)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, append, store.open(), "rejected once")
+                await anyio.sleep(0.001)
+                tasks.start_soon(policy.call, append, store.open(), "other")
+
+        virtually(main)
+        return store.events()
+
+    def test_callers_behind_one_that_is_always_rejected_hardly_wait(self, virtually, store):
+        policy, waited = queueing(store), []
+
+        async def append(session, event):
+            if event == "never":
+                await anyio.sleep(0.01)
+                raise StaleSessionError
+            return await store.append(session, event)
+
+        async def always_rejected():
+            with pytest.raises(DeadlineExceededError):
+                await policy.call(append, store.open(), "never")
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(always_rejected)
+                for number in range(60):
+                    await anyio.sleep(1)
+                    began = anyio.current_time()
+                    await policy.call(append, store.open(), number)
+                    waited.append(anyio.current_time() - began)
+
+        virtually(main)
+        assert sorted(waited)[30] <= 0.1
+        assert len(store.events()) == 60
+
+
+class TestASlotThatNobodyLeaves:
+    pytestmark = pytest.mark.anyio
+
+    async def test_is_free_when_its_holder_is_cancelled(self, store):
+        policy = queueing(store)
+        with anyio.move_on_after(0.01):
+            await policy.call(lambda_that_hangs, store.open(), "event")
+        assert keys_in_use() == 0
+
+    async def test_is_free_when_its_waiter_is_cancelled_as_it_wakes_up(self, store):
+        policy = queueing(store, **SOON)
+        woken = []
+
+        async def first(session, event):
+            await anyio.sleep(0.01)
+            woken.append(scope.cancel)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(policy.call, first, store.open(), "first")
+            await anyio.sleep(0)
+            with anyio.CancelScope() as scope:
+                tasks.start_soon(self.cancel_soon, scope)
+                await policy.call(store.append, store.open(), "second")
+        assert keys_in_use() == 0
+        await policy.call(store.append, store.open(), "third")
+
+    async def cancel_soon(self, scope):
+        await anyio.sleep(0.01)
+        scope.cancel()
+
+    @pytest.mark.filterwarnings("ignore:a slot was dropped:ResourceWarning")
+    @pytest.mark.filterwarnings("ignore:.*the loop was left after a failed attempt:ResourceWarning")
+    async def test_is_free_when_the_loop_of_its_block_is_dropped(self, store):
+        policy = queueing(store, **SOON)
+        with without_the_collector():
+            async for attempt in policy.attempts(store.open()):
+                if attempt.number == 2:
+                    break
+                with attempt:
+                    raise StaleSessionError
+            del attempt
+            await anyio.sleep(0.001)
+            assert keys_in_use() == 0
+
+    @pytest.mark.filterwarnings("ignore:a slot was dropped:ResourceWarning")
+    async def test_wakes_the_next_caller_when_it_is_collected_in_another_thread(self, store):
+        policy = queueing(store, **SOON)
+        attempts = policy.attempts(store.open())
+        await anext(attempts)  # holds the slot
+        holder = [attempts]
+        del attempts
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(policy.call, store.append, store.open(), "next")
+                await anyio.sleep(0.01)
+                await anyio.to_thread.run_sync(holder.clear)
+        assert store.events() == ["next"]
+        assert keys_in_use() == 0
+
+
+async def lambda_that_hangs(session, event):
+    await anyio.sleep_forever()
+
+
+@pytest.mark.anyio
+class TestTheKey:
+    @pytest.mark.parametrize("key", [[1], {"a": 1}, {1}])
+    async def test_that_cannot_be_hashed_is_named(self, store, key):
+        policy = queueing(store, key=lambda session: key)
+        with pytest.raises(TypeError, match=f"key must return a hashable value, but returned a {type(key).__name__}"):
+            await policy.call(store.append, store.open(), "event")
+        assert keys_in_use() == 0
+
+    async def test_of_a_transaction_that_cannot_be_hashed_is_named_too(self):
+        @retry_transaction(key="account")
+        async def withdraw(account):
+            raise AssertionError("never runs")
+
+        with pytest.raises(TypeError, match="key must return a hashable value, but returned a list"):
+            await withdraw([1])
+
+    async def test_that_raises_ends_the_call(self, store):
+        policy = queueing(store, key=lambda session: session.missing)
+        with pytest.raises(AttributeError, match="missing"):
+            await policy.call(store.append, store.open(), "event")
+
+    @pytest.mark.parametrize("key", [1, "id"])
+    async def test_must_be_a_function(self, key):
+        with pytest.raises(TypeError, match="key must be a function of the session"):
+            retry_on_stale_session(lambda session: session, key=key)
+
+    async def test_must_take_the_session_alone(self):
+        with pytest.raises(TypeError, match="cannot be called with the session alone"):
+            retry_on_stale_session(lambda session: session, key=lambda self, session: 1)
+
+    async def test_must_not_be_async(self):
+        async def key(session):
+            return 1
+
+        with pytest.raises(TypeError, match="must not be async"):
+            retry_on_stale_session(lambda session: session, key=key)
+
+
+def test_event_loops_in_two_threads_have_queues_of_their_own():
+    policy = retry_on_stale_session(lambda session: session, key=str, **SOON)
+    both_inside = threading.Barrier(2, timeout=10)
+
+    async def append(session, event):
+        both_inside.wait()
+
+    threads = [threading.Thread(target=asyncio.run, args=(policy.call(append, "session", event),)) for event in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not both_inside.broken
+    assert len(policy.queues) == 0
+
+
+def test_a_collection_at_any_moment_of_entering_loses_no_wake_up(virtually, store):
+    # The garbage collector may free a dropped slot in the middle of entering the queue.
+    policy = queueing(store)
+
+    class Cycle:
+        pass
+
+    async def main():
+        for _ in range(20):
+            dropped = Cycle()
+            dropped.attempts, dropped.itself = policy.attempts(store.open()), dropped
+            await anext(dropped.attempts)
+            del dropped
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(policy.call, store.append, store.open(), "event")
+                    await anyio.sleep(0.001)
+                    gc.collect()
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(25)
+    try:
+        with pytest.warns(ResourceWarning, match="a slot was dropped"):
+            virtually(main)
+    finally:
+        gc.set_threshold(*threshold)
+    assert keys_in_use() == 0
