@@ -10,11 +10,12 @@ from ._reconcile import SessionConflict
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
-from .service import RetryingSessionService
+from .service import GotOrCreated, RetryingSessionService
 from .state_conflicts import StateConflictError, StateConflicts
 from .turns import QueuedRunners, QueueingRunner, queue_all_runners
 
 __all__ = [
+    "GotOrCreated",
     "IdempotencyKeyReusedError",
     "InterleavedTurnError",
     "Interleaving",
