@@ -2,10 +2,13 @@
 
 `/chats/NAME` answers 412 where `If-Match` names another version, as RFC 9110 has it; `/lists/NAME` is the same
 service but answers 409, as many do. Without `If-Match` a PUT is refused with 428. A first PUT says `If-None-Match: *`.
+
+`/v1/kv/chats/NAME` stands for Consul: a PUT with `?cas=INDEX` answers whether the index was the key's.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 
@@ -44,8 +47,27 @@ async def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def get_key(request: Request) -> Response:
+    if request.url.path not in documents:
+        return JSONResponse([], 404)
+    index, body = documents[request.url.path]
+    value = base64.b64encode(json.dumps(body).encode()).decode()
+    return JSONResponse([{"Key": request.path_params["name"], "ModifyIndex": index, "Value": value}])
+
+
+async def put_key(request: Request) -> Response:
+    body = json.loads(await request.body())
+    index, _ = documents.get(request.url.path, (0, None))
+    if int(request.query_params["cas"]) != index:
+        return JSONResponse(False)
+    documents[request.url.path] = (index + 1, body)
+    return JSONResponse(True)
+
+
 application = Starlette(
     routes=[
+        Route("/v1/kv/chats/{name}", get_key, methods=["GET"]),
+        Route("/v1/kv/chats/{name}", put_key, methods=["PUT"]),
         Route("/{kind}/{name}", get, methods=["GET"]),
         Route("/{kind}/{name}", put, methods=["PUT"]),
         Route("/{kind}/{name}", delete, methods=["DELETE"]),

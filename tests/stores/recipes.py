@@ -3,12 +3,12 @@
 A program has `connect()`, an async context manager around its handle of the store; `append(handle, ...)`; and
 `read(handle, chat_id)`. With `load(handle, chat_id)` an append goes through what that returns, else through the id. A
 program that has `create(handle, chat_id)` wants a chat to be there. It finds its server in an environment variable.
+An `append` that takes an `event_id` gets a UUID.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import itertools
 import re
@@ -19,12 +19,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
-from stale_retry import RetryEvent
+from stale_retry import RetryEvent, retry_with
 
 PAGES = Path(__file__).parents[2] / "docs" / "recipes"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WRITERS, EVENTS = 10, 5
+SAID = "said-"
+"""What every text begins with: a proxy knows by it which message carries an event."""
 
 _numbers = itertools.count()
 
@@ -55,18 +58,17 @@ class Recipe:
         return {name: value for name, value in vars(self.module).items() if hasattr(value, "retrying")}
 
     def with_options(self, **changes: Any) -> None:
-        self._change(lambda retried: retried.retry_with(**changes))
+        self._change(lambda retried: retry_with(retried, **changes))
         if self._wrapper is not None:
-            self.module.RetryingTaskStore = functools.partial(self.module.RetryingTaskStore, **changes)
+            wrapped = self.module.RetryingTaskStore
+            self.module.RetryingTaskStore = lambda store, **options: wrapped(store, **{**options, **changes})
 
-    def without_gate(self) -> None:
-        def change(retried: Any) -> Any:
-            options = {"key": None} if hasattr(retried.retrying, "key") else {}
-            return retried.retry_with(gate=None, **options)
+    def without_queue(self) -> None:
+        self.with_options(key=None)
 
-        self._change(change)
-        if self._wrapper is not None:
-            self.module.RetryingTaskStore = functools.partial(self.module.RetryingTaskStore, gate=None)
+    def without_looking(self) -> None:
+        """As a user writes it who thinks of conflicts alone."""
+        self.with_options(in_doubt=None, find_stored=None)
 
     def bare(self) -> None:
         self._change(inspect.unwrap)
@@ -88,21 +90,33 @@ class Recipe:
 
     async def write(self, handle: Any, chat_id: str, writer: int) -> tuple[list[str], list[Exception]]:
         """Append a writer's events, one after the other; returns what was acknowledged and what was raised."""
-        session = await self.module.load(handle, chat_id) if self.has("load") else chat_id
+        session = await self._load(handle, chat_id)
         stored, errors = [], []
         for number in range(EVENTS):
-            text = f"{writer}.{number}"
+            text = f"{SAID}{writer}.{number}"
             # The outermost function has the plainest signature, decorated or not.
-            ids = (f"{chat_id}/{text}",) if "event_id" in inspect.signature(self.module.append).parameters else ()
+            has_ids = "event_id" in inspect.signature(self.module.append).parameters
+            ids = (str(uuid5(NAMESPACE_URL, f"{chat_id}/{text}")),) if has_ids else ()
             try:
                 answer = await self.module.append(handle, session, *ids, text)
             except Exception as error:
                 errors.append(error)
-                session = await self.module.load(handle, chat_id) if self.has("load") else chat_id
+                session = await self._load(handle, chat_id)
             else:
-                if answer is not False:
+                if answer is None or answer:
                     stored.append(text)
         return stored, errors
+
+    async def _load(self, handle: Any, chat_id: str) -> Any:
+        """A session, however often a broken connection makes loading fail."""
+        if not self.has("load"):
+            return chat_id
+        for _ in range(50):
+            try:
+                return await self.module.load(handle, chat_id)
+            except Exception:
+                await asyncio.sleep(0.1)
+        return await self.module.load(handle, chat_id)
 
     async def contend(self, handle: Any, chat_id: str, writers: int = WRITERS) -> tuple[list[str], list[Exception]]:
         outcomes = await asyncio.gather(*(self.write(handle, chat_id, writer) for writer in range(writers)))

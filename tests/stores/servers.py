@@ -97,8 +97,9 @@ def etcd() -> Iterator[str]:
 
 
 @contextmanager
-def dynamodb() -> Iterator[str]:
-    need("moto", "flask", "flask_cors", wheel="moto[dynamodb] flask flask-cors")
+def aws() -> Iterator[str]:
+    """Moto, which stands for DynamoDB and S3."""
+    need("moto", "flask", "flask_cors", wheel="moto[dynamodb,s3] flask flask-cors")
     port = _free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, lambda: _accepts(port)):
@@ -126,8 +127,10 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Address]]] = {
     "REDIS_URL": redis,
     "NATS_URL": nats,
     "ETCD_ADDRESS": etcd,
-    "DYNAMODB_URL": dynamodb,
+    "DYNAMODB_URL": aws,
+    "S3_URL": aws,
     "API_URL": http,
+    "CONSUL_URL": http,
     "KURRENTDB_URL": kurrentdb,
 }
 """By the environment variable in which a recipe looks for its server."""
@@ -136,6 +139,7 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Address]]] = {
 WHEELS = {
     "a2a": "a2a-sdk>=1.2",
     "aetcd": "aetcd",
+    "aiohttp": "aiohttp",
     "aiobotocore": "aiobotocore",
     "eventsourcing": "eventsourcing",
     "kurrentdbclient": "kurrentdbclient",
@@ -151,7 +155,6 @@ class Places:
 
     def __enter__(self) -> Places:
         self._running = ExitStack()
-        self._directory = self._running.enter_context(_directory("sqlite"))
         self._addresses: dict[str, Address] = {}
         return self
 
@@ -171,16 +174,30 @@ class Places:
         if "create_async_engine" in source:
             found["DATABASE_URL"] = found["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:")
         return {
-            "SQLITE_FILE": f"{self._directory}/{next(_numbers)}.db",
+            **(self._eventsourcing() if "eventsourcing" in source else {}),
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "eu-central-1",
             **found,
         }
 
+    def _eventsourcing(self) -> dict[str, str]:
+        """The library's own variables, for PostgreSQL, whose recorder sends a commit again by itself."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        where = conninfo_to_dict(self._address("DATABASE_URL"))
+        names = {"DBNAME": where["dbname"], "HOST": where["host"], "USER": where["user"], "PASSWORD": "none"}
+        return {
+            "PERSISTENCE_MODULE": "eventsourcing.postgres",
+            **{f"POSTGRES_{name}": str(value) for name, value in names.items()},
+        }
+
     def _address(self, variable: str) -> str:
         if variable not in self._addresses:
-            self._addresses[variable] = self._running.enter_context(SERVERS[variable]())
+            server = SERVERS[variable]
+            same = [other for other in self._addresses if SERVERS[other] is server]
+            new = self._addresses[same[0]] if same else self._running.enter_context(server())
+            self._addresses[variable] = new
         address = self._addresses[variable]
         return address() if callable(address) else address
 

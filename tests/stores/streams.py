@@ -22,10 +22,13 @@ class Streams(streams_pb2_grpc.StreamsServicer):
             stream = streams.setdefault(request.options.stream_identifier.stream_name, [])
             expected = request.options.WhichOneof("expected_stream_position")
             position = request.options.stream_position if expected == "stream_position" else -1
-            if expected != "any" and position != len(stream) - 1:
+            proposed = list(request.proposed_messages)
+            stored = stream[position + 1 : position + 1 + len(proposed)]
+            is_known = [message.id for message in stored] == [message.id for message in proposed]  # sent again
+            if expected != "any" and position != len(stream) - 1 and not is_known:
                 yield streams_pb2.BatchAppendResp(error=wrong_version(len(stream)))
                 continue
-            stream.extend(request.proposed_messages)
+            stream.extend(() if is_known else proposed)
             position = shared_pb2.AllStreamPosition(commit_position=len(stream))
             yield streams_pb2.BatchAppendResp(success=streams_pb2.BatchAppendResp.Success(position=position))
 

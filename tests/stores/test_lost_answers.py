@@ -1,0 +1,90 @@
+"""Every recipe stores every event once although answers get lost, connections break, and servers are slow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+import pytest
+
+from .lossy import Lossy, server_of, what_stores
+from .recipes import ALL, EVENTS, WRITERS, programs, recipe
+
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio]
+
+REMOTE = [(page, number) for page, number in ALL if page != "pydantic-ai.md"]  # which has its store in memory
+PROGRAMS = pytest.mark.parametrize(("page", "number"), REMOTE, ids=lambda value: str(value))
+
+
+@pytest.fixture
+def proxy(provide, monkeypatch):
+    """A proxy before the server of a program, which leads there once it is entered."""
+
+    @asynccontextmanager
+    async def stand_before(source, **options):
+        provide(source)
+        variable = server_of(source)
+        async with Lossy(os.environ[variable], what_stores(variable, source), **options) as lossy:
+            monkeypatch.setenv(variable, lossy.address)
+            yield lossy
+
+    return stand_before
+
+
+async def contend(program, chat, lossy, during=None):
+    """What was acknowledged, what was raised, and what is stored."""
+    async with program.open(chat) as handle:
+        lossy.armed = True
+        fault = asyncio.ensure_future(during()) if during else None
+        acknowledged, errors = await program.contend(handle, chat)
+        if fault:
+            await fault
+        lossy.armed = False
+        return acknowledged, errors, sorted(await program.read(handle, chat))
+
+
+@PROGRAMS
+async def test_no_event_is_lost_or_doubled_when_answers_get_lost(page, number, proxy, chat):
+    async with proxy(programs(page)[number]) as lossy:
+        acknowledged, errors, stored = await contend(recipe(page, number), chat, lossy)
+    assert lossy.strikes == 5
+    assert errors == []
+    assert len(acknowledged) == WRITERS * EVENTS
+    assert stored == acknowledged
+
+
+@PROGRAMS
+async def test_no_event_is_lost_or_doubled_when_the_server_is_restarted(page, number, proxy, chat):
+    """Every connection breaks, whatever was under way, and for half a second there is no server."""
+
+    async def restart():
+        await asyncio.sleep(0.05)
+        await lossy.fail_for(0.5)
+
+    async with proxy(programs(page)[number], times=0) as lossy:
+        acknowledged, errors, stored = await contend(recipe(page, number), chat, lossy, restart)
+    assert errors == []
+    assert len(acknowledged) == WRITERS * EVENTS
+    assert stored == acknowledged
+
+
+SILENT = [("redis.md", 1)]
+"""Where the client resends by itself and the rejection is an answer, nothing but `find_stored` can tell. (Consul's
+recipe keeps its messages by id.)"""
+
+
+@PROGRAMS
+async def test_a_user_who_forgot_find_stored_is_told_and_nothing_is_doubled(page, number, proxy, chat):
+    """Each event whose answer got lost reaches the caller as an error."""
+    async with proxy(programs(page)[number]) as lossy:
+        program = recipe(page, number)
+        program.without_looking()
+        acknowledged, errors, stored = await contend(program, chat, lossy)
+    doubled = len(stored) - len(set(stored))
+    if (page, number) in SILENT:
+        assert doubled == lossy.strikes == 5
+        return
+    assert doubled == 0
+    assert set(acknowledged) <= set(stored)
+    assert len(acknowledged) + len(errors) == WRITERS * EVENTS
