@@ -70,7 +70,8 @@ class World:
         sent: how many attempts were made to store each.
         ends: when each event's call was cancelled.
         late: the events that were sent after that.
-        swallowed: those whose cancellation a failing `asyncio.TaskGroup` swallowed (before Python 3.13).
+        swallowed: those whose cancellation the append's own group may have swallowed: groups of anyio, and of asyncio
+            before Python 3.13, do if a child fails at the same instant.
         outcomes: how each event's call ended.
         things: every session and event.
     """
@@ -207,17 +208,17 @@ class World:
             self.late.add(event.id)
         if not self.chance("in a group"):
             return await self.send(session, event)
-        if self.native and self.random.random() < 0.5:
-            try:
+        try:
+            if self.native and self.random.random() < 0.5:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.send(session, event))
-            except BaseExceptionGroup:
-                if sys.version_info < (3, 13) and self.is_late(event):
-                    self.swallowed.add(event.id)
-                raise
-        else:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.send, session, event)
+            else:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self.send, session, event)
+        except BaseExceptionGroup:
+            if self.is_late(event):
+                self.swallowed.add(event.id)
+            raise
         return event.id
 
     async def send(self, session: Session, event: Event) -> Any:

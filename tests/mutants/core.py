@@ -43,15 +43,19 @@ MUTANTS = [
     ),
     retry(
         "a failed refresh is never retried",
-        "                    if run.takes_failed_refresh(error):\n",
-        "                    if False:\n",
+        "                if run.takes_failed_refresh(error):\n",
+        "                if False:\n",
     ),
     retry(
         "refresh may outlast the deadline",
-        "with time_limit(clock.deadline) as limit:",
-        'with time_limit(float("inf")) as limit:',
+        "with time_limit(clock.deadline) as limit:\n                    if not",
+        "with time_limit(1e99) as limit:\n                    if not",
     ),
-    retry("a hook that blocks may outlast the deadline", "(limit.is_over or clock.is_late)", "limit.is_over"),
+    retry(
+        "a hook that blocks may outlast the deadline",
+        "if reason is None and (limit.is_over or clock.is_late):",
+        "if reason is None and limit.is_over:",
+    ),
     retry("what would be lost is not refused", "        _refuse_what_would_be_lost(run, stale, rebuilt)\n", ""),
     retry(
         "a lost turn's retry is let through",
@@ -60,23 +64,23 @@ MUTANTS = [
     ),
     retry(
         "a settled call makes one more attempt",
-        "                    if run.settled is not None:\n                        return False\n",
-        "",
+        "                if run.settled is not None:\n                    return False\n            if reason",
+        "            if reason",
     ),
     retry(
         "a caller that waited is not brought up to date",
-        "            await _refresh_early(run)\n",
-        "            pass\n",
+        "        await _refresh_early(run)\n",
+        "        pass\n",
     ),
     retry(
         "an early refresh that was cut off counts",
-        "            run.call.args, run.call.kwargs = args, kwargs\n",
-        "            pass\n",
+        "        run.call.args, run.call.kwargs = before\n",
+        "        pass\n",
     ),
     retry(
         "an early refresh swallows a cancellation",
-        "        if run.was_cancelled(error):\n            raise\n        return\n",
-        "        return\n",
+        "            await _reload(run)\n    except Exception as error:\n        if run.was_cancelled(error):\n            raise\n",
+        "            await _reload(run)\n    except Exception:\n        pass\n",
     ),
     retry("a rewind is refreshed early", "    if not run.accepts_early(waited):\n        return\n", ""),
     retry("an early abort has no cause", "        chain(error, waited, run.failures.handled, run.entered)\n", ""),
@@ -89,13 +93,13 @@ MUTANTS = [
     ),
     retry(
         "the last look may last for ever",
-        "            with time_limit(run.clock.deadline + GRACE):\n                try:\n                    looked",
-        '            with time_limit(float("inf")):\n                try:\n                    looked',
+        "with time_limit(run.clock.deadline + GRACE):\n                    looked",
+        "with time_limit(1e99):\n                    looked",
     ),
     retry(
         "the last look swallows a cancellation",
-        "                    if run.was_cancelled(error):\n                        raise\n",
-        "                    pass\n",
+        "                if run.was_cancelled(error):\n                    raise\n            if run.settled",
+        "            if run.settled",
     ),
     retry(
         "what the last look finds is not returned",
@@ -243,8 +247,14 @@ MUTANTS = [
         "self.clock.now() + timeout",
     ),
     # Time
-    clock("the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"),
-    clock("waits are cut again and again", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if left <= 0 or left == math.inf:\n"),
+    clock(
+        "the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"
+    ),
+    clock(
+        "waits are cut again and again",
+        "        if self.is_cut or left <= 0 or left == math.inf:\n",
+        "        if left <= 0 or left == math.inf:\n",
+    ),
     clock("a last attempt has no time", "1.5 * (self._append + self._reload)", "0.0"),
     clock("nothing is left for a quick attempt", "LEAST_RESERVE = 0.01", "LEAST_RESERVE = 0.0"),
     clock("how long appends take is forgotten", "self._append = max(self._append, seconds)", "pass"),
