@@ -66,8 +66,8 @@ def each_leaf(group: Any, test: Test) -> bool:
 
 def with_origins(error: Any) -> Iterator[Any]:
     """An error and those it was raised from, the outermost first."""
-    # Not __context__: what was raised while something else was being handled is its own error. Not our own links either:
-    # an error that a call inside ended with leads to the rejections before it.
+    # Not __context__: what was raised while something else was being handled is its own error. Not our own links
+    # either: an error that a call inside ended with leads to the rejections before it.
     seen: set[int] = set()
     pending: list[Any] = [error]
     while pending:

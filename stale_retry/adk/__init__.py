@@ -2,6 +2,13 @@
 
 import sys
 
+try:
+    import google.adk  # noqa: F401
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        'stale_retry.adk needs google-adk: pip install "stale-retry[adk]"', name=_missing.name
+    ) from _missing
+
 from .. import is_transient_error, retry_if_transient
 from .._public import show_as_own
 from ._ledger import IdempotencyKeyReusedError

@@ -14,7 +14,9 @@ from stale_retry.testing import VersionedStore
 from .ways import WAYS, append_in, by_id
 
 if sys.version_info < (3, 11):
-    pytest.skip("nobody counts cancellations, so one that a driver turned into an error is none", allow_module_level=True)
+    pytest.skip(
+        "nobody counts cancellations, so one that a driver turned into an error is none", allow_module_level=True
+    )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

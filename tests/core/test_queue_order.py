@@ -225,7 +225,7 @@ async def test_a_call_that_ends_between_attempts_gives_its_slot_back(store, endi
 @pytest.mark.parametrize(
     ("key", "error"),
     [
-        (lambda session: [], r"key must return a hashable value, but returned a list; return a string"),
+        (lambda session: [], r"key must return a hashable value, but returned a list; use a string"),
         (lambda session: session.nonsense, "nonsense"),
     ],
     ids=["not hashable", "raises"],

@@ -4,7 +4,7 @@ import pytest
 
 from .queue_table import TABLE
 
-LOOSE = "8 processes × 10 callers × 2 events"
+LOOSE = "8 processes x 10 callers x 2 events"
 
 
 def rows():

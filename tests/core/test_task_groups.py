@@ -13,11 +13,15 @@ from stale_retry.testing import VersionedStore
 from .ways import SOON, WAYS, append_in, by_id
 
 if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+
     pytest.skip("asyncio has no task groups, and counts no cancellations", allow_module_level=True)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-OPTIONS = pytest.mark.parametrize("options", [{}, {"key": by_id}, {"attempt_timeout": 5}], ids=["plain", "key", "timeout"])
+OPTIONS = pytest.mark.parametrize(
+    "options", [{}, {"key": by_id}, {"attempt_timeout": 5}], ids=["plain", "key", "timeout"]
+)
 
 
 @pytest.fixture
