@@ -120,7 +120,7 @@ class Lossy:
         async def ask() -> None:
             nonlocal is_lost, wrote
             while data := await client.read(2**16):
-                wrote = wrote or SAID.encode() in data
+                wrote = wrote or SAID.encode() in data or SAID.encode().hex().encode() in data  # psycopg's bytes
                 if wrote and self._stores in data:
                     wrote = self._stores not in ENDS_OF_TRANSACTIONS
                     is_lost = self._is_due() or is_lost
