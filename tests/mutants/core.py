@@ -234,14 +234,8 @@ MUTANTS = [
         "self.clock.now() + timeout",
     ),
     # Time
-    clock(
-        "the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"
-    ),
-    clock(
-        "waits are cut again and again",
-        "        if self.is_cut or left <= 0 or left == math.inf:\n",
-        "        if left <= 0 or left == math.inf:\n",
-    ),
+    clock("the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"),
+    clock("waits are cut again and again", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if left <= 0 or left == math.inf:\n"),
     clock("a last attempt has no time", "1.5 * (self._append + self._reload)", "0.0"),
     clock("nothing is left for a quick attempt", "LEAST_RESERVE = 0.01", "LEAST_RESERVE = 0.0"),
     clock("how long appends take is forgotten", "self._append = max(self._append, seconds)", "pass"),

@@ -57,7 +57,7 @@ async def test_no_event_is_lost_or_doubled_when_answers_get_lost(page, number, p
 
 
 IN_A_TRANSACTION = ("psycopg.md", 1)
-"""Its reload runs in the transaction that the broken connection has ended: the caller is told, and nothing is stored."""
+"""Its reload runs in the transaction that the broken connection has ended: the caller is told; nothing is stored."""
 
 
 @PROGRAMS

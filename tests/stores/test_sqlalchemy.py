@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.asyncio]
 
 PAGE = "sqlalchemy.md"
 URL = 'os.environ["DATABASE_URL"]'
+ADD = "        message.chat_id = chat_id\n        database.add(message)\n"
 FLUSH = "        await database.flush()                              # the version first\n"
 
 
@@ -81,7 +82,7 @@ async def test_with_a_relationship_no_flush_is_needed(program, chat):
     orm = program(
         **{
             FLUSH: "",
-            "        message.chat_id = chat_id\n        database.add(message)\n": "        chat.messages.add(message)\n",
+            ADD: "        chat.messages.add(message)\n",
             "    __mapper_args__": '    messages: WriteOnlyMapped["Message"] = relationship()\n    __mapper_args__',
             "import DeclarativeBase,": "import WriteOnlyMapped, relationship, DeclarativeBase,",
         }
