@@ -20,6 +20,7 @@ _UNIX = re.compile(r"(?<=unix://)(.+)")
 
 WHAT_STORES = {
     "DATABASE_URL": b"COMMIT",
+    "MARIADB_URL": b"COMMIT",
     "POSTGRES_HOST": b"COMMIT",
     "REDIS_URL": b"EXEC",
     "DYNAMODB_URL": b"PutItem",
@@ -144,7 +145,7 @@ class Lossy:
 
 def server_of(source: str) -> str:
     """The variable in which a program finds its server."""
-    if "eventsourcing" in source:
+    if "eventsourcing" in source and "SQLITE" not in source:
         return "POSTGRES_HOST"
     (variable,) = (name for name in SERVERS if f'"{name}"' in source)
     return variable

@@ -11,7 +11,7 @@ import pytest
 from stale_retry import SessionRefreshError
 
 from .lossy import Lossy, server_of, what_stores
-from .recipes import ALL, EVENTS, WRITERS, programs, recipe
+from .recipes import ALL, EVENTS, WRITERS, Recipe, programs, recipe, source_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.asyncio]
 
@@ -76,6 +76,16 @@ async def test_no_event_is_lost_or_doubled_when_the_server_is_restarted(page, nu
         assert all(isinstance(error, SessionRefreshError) for error in errors)
     else:
         assert errors == []
+
+
+async def test_the_orm_recipe_finds_its_events_on_mariadb_too(proxy, chat):
+    source = source_of("sqlalchemy.md on MariaDB")
+    async with proxy(source) as lossy:
+        acknowledged, errors, stored = await contend(Recipe("sqlalchemy.md", source), chat, lossy)
+    assert lossy.strikes == 5
+    assert errors == []
+    assert stored == acknowledged
+    assert len(acknowledged) == WRITERS * EVENTS
 
 
 @PROGRAMS
