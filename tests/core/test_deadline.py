@@ -1,5 +1,7 @@
-"""The deadline, in virtual time: it covers waits, gate, refresh and conflict hook, and never an append in flight."""
+"""The deadline, in virtual time: it covers waits, queue, refresh and conflict hooks, and never an append in flight."""
 
+import statistics
+import time
 from datetime import timedelta
 
 import anyio
@@ -13,13 +15,14 @@ from stale_retry import (
     StaleSessionError,
     StaleSessionRetryError,
     constant,
+    full_jitter,
     linear,
     retry_on_stale_session,
     retry_with,
 )
 
 from .virtual import EPSILON, examples
-from .ways import keys_in_use
+from .ways import SOON, keys_in_use
 
 durations = st.floats(0, 20)
 
@@ -262,78 +265,6 @@ class TestAppends:
 
         assert virtually(main) == ("stored", 1000 + rejections)
 
-    @pytest.mark.parametrize("rejections", [0, 1])
-    @pytest.mark.parametrize(("timeout", "after"), [(3, 3), (timedelta(seconds=4), 4), (60, None)])
-    def test_with_attempt_timeout_it_is_after_that_or_the_time_left(self, virtually, rejections, timeout, after):
-        calls = 0
-
-        @retry_on_stale_session(
-            refresh, deadline=10, attempt_timeout=timeout, backoff=constant(1), jitter=None, observers=()
-        )
-        async def append(session):
-            nonlocal calls
-            calls += 1
-            if calls <= rejections:
-                raise StaleSessionError
-            await anyio.sleep_forever()
-
-        async def main():
-            return await the_end_of(append("session"))
-
-        error, at = virtually(main)
-        assert type(error) is TimeoutError
-        assert "the event may be stored" in str(error)
-        assert at == (10 if after is None else rejections + after)
-
-    def test_an_attempt_that_timed_out_is_retried_if_on_says_so(self, virtually):
-        began = []
-
-        @retry_on_stale_session(
-            refresh,
-            on=TimeoutError,
-            attempt_timeout=2,
-            deadline=None,
-            max_attempts=5,
-            backoff=constant(1),
-            jitter=None,
-            observers=(),
-        )
-        async def append(session):
-            began.append(anyio.current_time())
-            if len(began) < 4:
-                await anyio.sleep_forever()
-            return "stored"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored"
-        assert began == [0, 3, 6, 9]
-
-    def test_an_attempt_that_is_quick_enough_is_left_alone(self, virtually):
-        @retry_on_stale_session(refresh, attempt_timeout=2)
-        async def append(session):
-            await anyio.sleep(1.9)
-            return "stored"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored"
-
-    def test_an_append_that_answers_its_cancellation_is_believed(self, virtually):
-        @retry_on_stale_session(refresh, attempt_timeout=2)
-        async def append(session):
-            try:
-                await anyio.sleep_forever()
-            except anyio.get_cancelled_exc_class():
-                return "stored all the same"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored all the same"
-
 
 class TestHooksThatHang:
     @pytest.mark.parametrize("key", [None, str])
@@ -429,3 +360,116 @@ def test_a_cancellation_from_outside_is_not_taken_for_the_deadline(virtually):
         return scope.cancelled_caught, anyio.current_time()
 
     assert virtually(main) == (True, 5)
+
+
+class TestIsUsed:
+    """The last wait is cut, once, so that a last attempt fits in."""
+
+    @pytest.mark.parametrize("deadline", [1, 2, 5, 30])
+    def test_to_nineteen_twentieths_by_the_median_call(self, virtually, deadline):
+        shares = []
+
+        async def one():
+            error, _ = await the_end_of(retry_with(always_stale(), deadline=deadline, jitter=full_jitter)("session"))
+            shares.append(error.elapsed / deadline)
+
+        async def main():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(200):
+                    tasks.start_soon(one)
+
+        virtually(main)
+        assert statistics.median(shares) >= 0.95
+        assert max(shares) <= 1
+        assert min(shares) >= 0.95  # the tenth percentile of a call that does not cut its wait is 0.37 at one second
+
+    @pytest.mark.parametrize(("append", "reload"), [(0.2, 0.1), (0.001, 0.001), (0.5, 0.25), (0.0, 1.0)])
+    def test_but_for_one_and_a_half_times_the_longest_refresh_and_append_so_far(self, virtually, append, reload):
+        began, reloads = [], []
+
+        async def refresh(session):
+            reloads.append(anyio.current_time())
+            await anyio.sleep(reload)
+            return session
+
+        @retry_on_stale_session(refresh, backoff=constant(3), jitter=None, deadline=10, observers=())
+        async def call(session):
+            began.append(anyio.current_time())
+            await anyio.sleep(append)
+            raise StaleSessionError
+
+        async def main():
+            return await the_end_of(call("session"))
+
+        error, at = virtually(main)
+        assert error.attempts == len(began)
+        assert reloads[-1] == pytest.approx(10 - max(1.5 * (append + reload), 0.01))
+        assert began[-1] == pytest.approx(reloads[-1] + reload)
+        assert at == pytest.approx(began[-1] + append)
+
+    def test_and_the_wait_is_cut_only_once(self, virtually):
+        told = []
+
+        async def main():
+            append = always_stale(backoff=constant(0.4), deadline=1, observers=told.append)
+            return await the_end_of(append("session"))
+
+        error, _ = virtually(main)
+        assert [event.wait for event in told if event.wait] == pytest.approx([0.4, 0.4, 0.19])
+        assert error.attempts == 4
+
+    def test_and_stop_and_observers_see_the_cut_wait(self, virtually):
+        seen, told = [], []
+
+        def stop(retry_state):
+            seen.append(retry_state.upcoming_sleep)
+            return False
+
+        async def main():
+            append = always_stale(backoff=constant(10), deadline=5, stop=stop, observers=told.append)
+            return await the_end_of(append("session"))
+
+        virtually(main)
+        assert seen == [pytest.approx(4.99)]
+        assert [event.wait for event in told] == [pytest.approx(4.99), None]
+
+    def test_by_an_append_that_is_stored_at_the_last_attempt(self, virtually):
+        left = [StaleSessionError()]
+
+        @retry_on_stale_session(refresh, backoff=constant(60), jitter=None, deadline=5, observers=())
+        async def append(session):
+            if left:
+                raise left.pop()
+            return "stored"
+
+        async def main():
+            return await append("session"), anyio.current_time()
+
+        assert virtually(main) == ("stored", pytest.approx(4.99))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("blocking", ["refresh", "on_conflict"])
+async def test_no_attempt_is_made_past_the_deadline_after_a_hook_that_blocks(blocking):
+    made = []
+
+    def block(argument):
+        time.sleep(0.03)
+        return {"refresh": "session", "on_conflict": None}[blocking]
+
+    async def append(session):
+        made.append(session)
+        raise StaleSessionError
+
+    options = {"refresh": refresh, **SOON, "deadline": 0.02, blocking: block}
+    with pytest.raises(DeadlineExceededError):
+        await retry_on_stale_session(**options).call(append, "session")
+    assert len(made) == 1
+
+
+def test_one_beyond_every_float_is_no_limit_and_a_negative_one_is_refused():
+    assert retry_on_stale_session(lambda session: session, deadline=10**400, max_attempts=2).deadline is None
+    with pytest.raises(ValueError, match="are all None"):
+        retry_on_stale_session(lambda session: session, deadline=10**400)
+    with pytest.raises(ValueError, match="deadline must be above zero"):
+        retry_on_stale_session(lambda session: session, deadline=-(10**400), max_attempts=2)

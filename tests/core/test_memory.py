@@ -43,7 +43,35 @@ def failing_from(cause):
     return hook
 
 
+def fails_with(kind):
+    def hook(*_):
+        raise kind
+
+    return hook
+
+
 ENDINGS = {
+    "success": {"rejections": 0},
+    "recovery": {"rejections": 2},
+    "recovery in a queue": {"rejections": 2, "key": id},
+    "another error": {"rejections": 0, "then": KeyError},
+    "another error after a retry": {"rejections": 1, "then": KeyError},
+    "attempts exhausted": {"max_attempts": 3},
+    "attempts exhausted, the store's error": {"max_attempts": 3, "reraise": True},
+    "stopped": {"stop": lambda state: True},
+    "deadline": {"deadline": 0.0001},
+    "session gone": {"refresh": lambda session: None},
+    "session gone, the store's error": {"refresh": lambda session: None, "reraise": True},
+    "refresh failed": {"refresh": fails_with(OSError)},
+    "refresh failed, its own error": {"refresh": fails_with(OSError), "reraise": True},
+    "refresh rejected too": {"refresh": fails_with(StaleSessionError), "max_attempts": 3},
+    "hook aborted": {"on_conflict": fails_with(KeyError)},
+    "hook settled": {"on_conflict": lambda conflict: conflict.settle()},
+    "on raised": {"on": fails_with(ZeroDivisionError)},
+    "backoff raised": {"backoff": fails_with(ZeroDivisionError)},
+    "jitter raised": {"jitter": fails_with(ZeroDivisionError)},
+    "stop raised": {"stop": fails_with(ZeroDivisionError)},
+    "observer raised": {"rejections": 1, "observers": fails_with(ZeroDivisionError)},
     "a doubt given up": {"in_doubt": ConnectionError, "raises": ConnectionError, "max_attempts": 3},
     "a doubt given up, its own error": {
         "in_doubt": ConnectionError,
@@ -62,26 +90,34 @@ ENDINGS = {
     "StopAsyncIteration": {"on_conflict": lambda conflict: (_ for _ in ()).throw(StopAsyncIteration)},
     "a refused save": {"refresh": lambda session: Thing(), "save": True},
     "a reload that counts": {"refresh": lambda session: (_ for _ in ()).throw(StaleSessionError), "max_attempts": 4},
-    "a group": {"raises": lambda: ExceptionGroup("all stale", [StaleSessionError()]), "max_attempts": 3},
+    "a group": {"raises": lambda *_: ExceptionGroup("all stale", [StaleSessionError()]), "max_attempts": 3},
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_session_and_event_are_freed_however_the_call_ends(way, ending):
+async def test_session_and_event_are_freed_however_the_call_ends(way, ending, caplog):
+    caplog.set_level("CRITICAL", "stale_retry")  # a log record of an observer's error would hold its frames
     options = dict(ENDINGS[ending])
     raises, saves = options.pop("raises", StaleSessionError), options.pop("save", False)
+    rejections, then = options.pop("rejections", 9), options.pop("then", None)
+    calls = []
     if "in_doubt" in options:
         options["on_conflict"] = lambda conflict: None
     policy = retry_on_stale_session(**{"refresh": lambda session: session, **SOON, **options})
 
     async def append(session, event):
         await anyio.lowlevel.checkpoint()
+        calls.append(1)
         if raises is None:
             await anyio.sleep(60)
-        raise raises()
+        if len(calls) <= rejections:
+            raise raises(session, event)
+        if then is not None:
+            raise then
 
     async def once(session, event):
+        calls.clear()
         if saves and way in ("decorator", "call"):
 
             async def save(session):
