@@ -79,8 +79,8 @@ MUTANTS = [
     ),
     retry(
         "an early refresh swallows a cancellation",
-        "            await _reload(run)\n    except Exception as error:\n        if run.was_cancelled(error):\n            raise\n",
-        "            await _reload(run)\n    except Exception:\n        pass\n",
+        "await _reload(run)\n    except Exception as error:\n        if run.was_cancelled(error):\n            raise\n",
+        "await _reload(run)\n    except Exception:\n        pass\n",
     ),
     retry("a rewind is refreshed early", "    if not run.accepts_early(waited):\n        return\n", ""),
     retry("an early abort has no cause", "        chain(error, waited, run.failures.handled, run.entered)\n", ""),
