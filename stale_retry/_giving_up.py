@@ -57,7 +57,9 @@ def give_up(
     facts = f"{name} gave up after {made} in {elapsed:.2f} s: {why}"
     last = failures.error
     try:
-        if policy.reraise and last is not None:
+        # A rejection would say that the event is not stored, which a last look that failed does not know.
+        would_deny = failures.in_doubt and failures.doubt is None and cause is last
+        if policy.reraise and last is not None and not would_deny:
             _reraise(cause if failures.doubt is None else failures.doubt, facts, is_shared)
         ended: type[StaleSessionRetryError] | type[InDoubtError] = InDoubtError if failures.in_doubt else kind
         raise ended(

@@ -6,6 +6,7 @@ import sys
 
 import anyio
 import pytest
+import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
@@ -122,6 +123,23 @@ class TestWhenItLooks:
         assert await append_in(way, retrying, store, Session()) == "found"
         assert found == [1, 2]
 
+    @pytest.mark.parametrize("look", [lambda: None, lambda: 1 / 0], ids=["finds nothing", "fails"])
+    async def test_after_a_doubt_an_error_that_is_not_retried_is_raised_as_it_is_unless_the_look_finds(self, way, look):
+        lost, duplicate = ConnectionError("lost"), KeyError("duplicate id")
+        store = Store(("rejected", lost), ("rejected", duplicate))
+        looks = []
+
+        def find_stored(session, event):
+            looks.append(session.number)
+            return look() if len(looks) > 1 else None
+
+        retrying = policy(store, find_stored=find_stored, in_doubt=ConnectionError)
+        with pytest.raises(KeyError) as caught:
+            await append_in(way, retrying, store, Session())
+        assert caught.value is duplicate
+        assert duplicate.__cause__ is lost
+        assert looks == [1, 2]
+
     async def test_never_for_an_error_that_is_not_retried_without_a_doubt(self, way):
         store = Store(("rejected", KeyError("other")))
         with pytest.raises(KeyError):
@@ -171,16 +189,44 @@ class TestDoubt:
             await append_in(way, retrying, store, Session())
         assert caught.value.reason == "max_attempts"
 
-    @pytest.mark.parametrize("way", ["decorator", "call"])
-    async def test_a_last_look_that_fails_leaves_doubt(self, way):
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("failing", ["find_stored", "refresh", "the session is gone"])
+    @pytest.mark.parametrize("reraise", [False, True])
+    async def test_a_last_look_that_fails_leaves_doubt(self, way, failing, reraise):
         store = Store(REJECTED)
 
-        def find_stored(event):
+        def fail(session, event=None):
             raise LookupError
 
+        options = {"refresh": lambda session: None} if failing == "the session is gone" else {failing: fail}
         with pytest.raises(InDoubtError) as caught:
-            await append_in(way, policy(store, find_stored=find_stored, max_attempts=1), store, Session())
+            await append_in(way, policy(store, max_attempts=1, reraise=reraise, **options), store, Session())
         assert caught.value.reason == "max_attempts"
+        assert isinstance(caught.value.last_error, StaleSessionError)
+
+    @pytest.mark.parametrize("way", ["decorator", "call"])
+    async def test_an_attempt_over_its_time_is_looked_for(self, way):
+        store = Store()
+
+        async def append(session, event):
+            await store.append(session, event)
+            await anyio.sleep(60)
+
+        retrying = policy(store, on=TimeoutError, attempt_timeout=0.01)
+        wrapped = retrying(append) if way == "decorator" else functools.partial(retrying.call, append)
+        assert await wrapped(Session(), "event") == "found event"
+        assert store.events == ["event"]
+
+    async def test_a_result_that_is_to_be_retried_is_looked_for(self):
+        store = Store()
+
+        async def append(session, event):
+            await store.append(session, event)
+            return 0  # no row was changed, says a client that sent its request twice
+
+        retrying = policy(store, on=tenacity.retry_if_result(lambda rows: rows == 0))
+        assert await retrying.call(append, Session(), "event") == "found event"
+        assert store.events == ["event"]
 
     def test_a_last_look_takes_a_second_past_the_deadline_and_no_longer(self, virtually):
         for seconds, error in ((0.9, None), (1.5, InDoubtError)):
@@ -250,20 +296,28 @@ class TestItsErrors:
         assert store.log.count("append") == 2
         assert len(calls) == 2
 
-    async def test_a_cancellation_wins_over_what_it_found(self):
-        store = Store(LOST)
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("look", ["between attempts", "last", "after an error that is not retried"])
+    async def test_a_cancellation_wins_over_what_it_found(self, way, look):
+        store = Store(LOST, ("rejected", KeyError("duplicate id")))
         scope = anyio.CancelScope()
+        looks = []
 
-        async def find_stored(event):
+        async def find_stored(session, event):
+            looks.append(event)
+            if look == "after an error that is not retried" and len(looks) == 1:
+                return None
             scope.cancel()
             await anyio.lowlevel.checkpoint()
             return True
 
+        options = {"max_attempts": 1} if look == "last" else {}
         with scope:
-            await policy(store, find_stored=find_stored, in_doubt=ConnectionError).call(
-                store.append, Session(), "event"
+            await append_in(
+                way, policy(store, find_stored=find_stored, in_doubt=ConnectionError, **options), store, Session()
             )
         assert scope.cancelled_caught
+        assert len(looks) == (2 if look == "after an error that is not retried" else 1)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
@@ -302,6 +356,16 @@ class TestItsParameters:
         store = Store(RESENT)
         assert await policy(store, find_stored=find_stored).call(store.append, Session(), event="event")
         assert store.events == ["event"]
+
+    async def test_in_a_parameter_with_a_default_get_the_argument_too(self):
+        store, looked = Store(RESENT), []
+
+        def find_stored(event, session=None):
+            looked.append((event, session.number))
+            return True
+
+        assert await policy(store, find_stored=find_stored).call(store.append, Session(), "event") is True
+        assert looked == [("event", 1)]
 
     async def test_may_name_what_a_method_is_bound_to(self):
         store = Store(RESENT)

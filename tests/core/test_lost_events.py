@@ -12,7 +12,7 @@ from .ways import SOON, by_id
 
 pytestmark = pytest.mark.anyio
 
-retrying = retry_on_stale_session(lambda session: "fresh", **SOON)
+retrying = retry_on_stale_session(lambda session: "fresh", max_attempts=3, **SOON)
 INSIDE = pytest.raises(
     TypeError, match=r"so its event may be inside the session.* Take the event as a required argument"
 )
@@ -152,7 +152,7 @@ class TestAnArgumentThatCanBeReadOnlyOnce:
     async def test_is_refused_in_a_transaction_too(self, kind):
         made = []
 
-        @retry_transaction(**SOON)
+        @retry_transaction(max_attempts=3, **SOON)
         async def store_all(rows):
             made.append(rows)
             raise StaleSessionError

@@ -140,7 +140,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), WRONG, ids=lambda given: str(given)[:40])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    WRONG,
+    ids=[message.split(maxsplit=1)[0] + str(number) for number, (_, message) in enumerate(WRONG)],
+)
 def test_a_wrong_value_is_told_with_option_rule_and_value(options, message):
     with told(message, on=(TypeError, ValueError)):
         retry_on_stale_session(reload, **options)(append)

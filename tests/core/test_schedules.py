@@ -1,6 +1,5 @@
 """How long is waited: the classic schedule, the common waits, and whatever tenacity can compose."""
 
-import itertools
 import math
 
 import anyio
@@ -33,33 +32,13 @@ from stale_retry import (
 )
 
 from .virtual import EPSILON, examples, run
+from .ways import waits_of
 
 delays = st.floats(0, 1e6)
 
 
 def refresh(session):
     return session
-
-
-def waits_of(retries, *, backend="asyncio", **options):
-    """When each attempt of an append that is always stale begins, as the waits in between, and how it ended."""
-    began = []
-
-    @retry_on_stale_session(refresh, **{"jitter": None, "deadline": None, "observers": (), **options})
-    async def append(session):
-        began.append(anyio.current_time())
-        if len(began) > retries:
-            return "stored"
-        raise StaleSessionError
-
-    async def main():
-        try:
-            return await append("session")
-        except StaleSessionError as error:
-            return error
-
-    ended = run(main, backend)
-    return [later - earlier for earlier, later in itertools.pairwise(began)], ended
 
 
 class TestTheClassicSchedule:

@@ -30,7 +30,7 @@ from stale_retry import (
 )
 
 from .virtual import run
-from .ways import SOON, WAYS, append_in
+from .ways import SOON, WAYS, append_in, waits_of
 
 pytestmark = pytest.mark.anyio
 

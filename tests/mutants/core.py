@@ -48,8 +48,8 @@ MUTANTS = [
     ),
     retry(
         "refresh may outlast the deadline",
-        "with time_limit(clock.deadline) as limit:\n                    if not",
-        "with time_limit(1e99) as limit:\n                    if not",
+        "        limit = time_limit(clock.deadline)\n",
+        "        limit = time_limit(1e99)\n",
     ),
     retry(
         "a hook that blocks may outlast the deadline",
@@ -286,7 +286,7 @@ MUTANTS = [
     queue("a revoked slot is still held", "        queue.grant.ended = True\n", ""),
     queue("a waiter never goes on without a slot", "            waiter._signal.set()\n", "            pass\n"),
     queue("circles wait", "(mine and queue.would_close_a_circle(mine))", "False"),
-    queue("long circles wait", "            left += queue.grant.waits_for\n", ""),
+    queue("long circles wait", "            left.extend(queue.grant.waits_for)\n", ""),
     queue(
         "what a caller waits for is kept",
         "tuple(other for other in grant.waits_for if other is not queue)",
@@ -321,7 +321,11 @@ MUTANTS = [
         "        grant.ended = True\n        self._leave_from_anywhere(grant)\n",
         "        grant.ended = True\n",
     ),
-    queue("an unhashable key names nothing", "            _refuse_unhashable(self._key)\n", ""),
+    queue(
+        "an unhashable key names nothing",
+        '            _checks.is_hashable("key must return a hashable value, but returned", self._key)\n',
+        "",
+    ),
     queue("keys are kept", "                del queues[key]\n                if queue", "                if queue"),
     queue(
         "a slot is left at once from any thread",
@@ -347,7 +351,11 @@ MUTANTS = [
     ),
     failures("a block's frames are kept", "            drop_frames(self.error, self.handled)\n", "            pass\n"),
     giving_up("what is in doubt is not stored", "InDoubtError if failures.in_doubt else kind", "kind"),
-    giving_up("`reraise` is ignored", "        if policy.reraise and last is not None:\n", "        if False:\n"),
+    giving_up(
+        "`reraise` is ignored",
+        "        if policy.reraise and last is not None and not would_deny:\n",
+        "        if False:\n",
+    ),
     giving_up(
         "`reraise` raises the last error",
         "_reraise(cause if failures.doubt is None else failures.doubt, facts, is_shared)",
@@ -409,7 +417,7 @@ MUTANTS = [
         "        return False\n",
     ),
     call("files are read twice", "(Iterator, AsyncIterator, io.IOBase)", "(Iterator,)"),
-    call("a misbound hook is taken", "                self._refuse_misbound(append, policy.refresh, count)\n", ""),
+    call("a misbound hook is taken", "                self._refuse_misbound(append, refresh, count)\n", ""),
     call("async generators have the wrong cure", "    if is_async_generator(function):\n", "    if False:\n"),
     call(
         "`find_stored` may name anything",
