@@ -36,11 +36,11 @@ class CallShape:
         signature = inspect.signature(append)
         # What is kept for calls that come again must not lead back to the function, which a default may do.
         self._signature = signature if keep_signature else None
-        self.session = policy.session
+        self.session: str = policy.session
         self.before: tuple[str, ...] = ()
         self.position: int | None = None
-        self.with_receivers = False
-        self.is_a_save = False
+        self.with_receivers: bool = False
+        self.is_a_save: bool = False
         if policy.refresh is not None:
             self._find_session(append, signature, policy.refresh)
         if policy.finder is not None:

@@ -16,16 +16,16 @@ class Finder:
 
     def __init__(self, find_stored: FindStored) -> None:
         self.function = find_stored
-        parameters = inspect.signature(find_stored).parameters.values()
+        parameters = list(inspect.signature(find_stored).parameters.values())
         for parameter in parameters:
             if parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL):
                 raise TypeError(
                     f"find_stored is called by name, but {name_of(find_stored)}{inspect.signature(find_stored)} takes "
                     f"{parameter} by position only; name the parameters of the append that it needs"
                 )
-        self.takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
-        self.names = {p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD}
-        self.required = {p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD and p.default is p.empty}
+        self.takes_all: bool = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+        self.names: set[str] = {p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD}
+        self.required: set[str] = self.names - {p.name for p in parameters if p.default is not Parameter.empty}
 
     def refuse_unless_met(self, append: Callable[..., Any] | str, names: Collection[str]) -> None:
         """Raises:

@@ -112,11 +112,11 @@ class SlotQueue(Queue["Slot"]):
 
     # Most queues never have a waiter, so what waiters need is set when there is one.
     returning: OrderedDict[Slot, None] = _NOBODY
-    changes = 0
+    changes: int = 0
     last: weakref.ref[Any] | None = None
-    kept = 0.0
-    revoked = 0
-    timer_at = math.inf
+    kept: float = 0.0
+    revoked: int = 0
+    timer_at: float = math.inf
     _returning_next = False
     _cancel_timer: Callable[[], object] | None = None
 
@@ -224,7 +224,7 @@ class KeyedQueues:
 class Slot:
     """One call's right to run: `take` it or `wait` for it, then `release` it."""
 
-    waited = False
+    waited: bool = False
     _grant: Grant | None = None
     _queue: SlotQueue | None = None
 

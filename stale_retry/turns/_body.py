@@ -43,10 +43,10 @@ class Body:
     __slots__ = ("_abort", "_cancelling", "_report", "ended", "has_begun", "insists", "leave_slot", "loop", "task")
 
     def __init__(self, loop: Any, task: Any, report: Report, abort: Callable[[], object] | None) -> None:
-        self.loop = loop
+        self.loop: Any = loop
         self.ended: EndedBy | None = None
-        self.has_begun = False
-        self.insists = False
+        self.has_begun: bool = False
+        self.insists: bool = False
         self.leave_slot: Callable[[], object] | None = None
         self.task: weakref.ref[Any] = weakref.ref(task)
         self._report = report

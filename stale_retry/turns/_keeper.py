@@ -139,7 +139,7 @@ class Shared:
         from ._queues import TurnQueues
 
         self.store = store
-        self.queues = TurnQueues()
+        self.queues: TurnQueues = TurnQueues()
         self._keepers: dict[Any, Keeper] = {}
 
     def keeper(self) -> Keeper:

@@ -47,8 +47,11 @@ class HeldLease:
         self.loop: Any = current_loop()
         self.name = name
         self.token = token
-        self.is_ours = self.is_lost = self.is_superseded = self.is_waited_for = False
-        self.good_until = 0.0
+        self.is_ours: bool = False
+        self.is_lost: bool = False
+        self.is_superseded: bool = False
+        self.is_waited_for: bool = False
+        self.good_until: float = 0.0
         self.error: Exception | None = None
         self._keeper = keeper
         self._store = keeper.store

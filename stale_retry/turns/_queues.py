@@ -52,13 +52,13 @@ class Slot:
     __slots__ = ("began", "bodies", "first", "granted", "key", "lease", "queue", "token", "waits_for")
 
     def __init__(self, key: Hashable, token: str, body: Body) -> None:
-        self.key = key
-        self.token = token
-        self.first = body
+        self.key: Hashable = key
+        self.token: str = token
+        self.first: Body = body
         self.bodies: list[Body] = [body]
         self.granted: anyio.Event | None = None
         self.lease: HeldLease | None = None
-        self.began = 0.0
+        self.began: float = 0.0
         self.queue: _KeyQueue | None = None
         self.waits_for: list[_KeyQueue] = []
 

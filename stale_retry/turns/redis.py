@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -165,7 +165,7 @@ class RedisLease:
         self._prefix = prefix
         if isinstance(client, str):
             self._connections = Connections(None, lambda: _client(client), _close)
-            self.close_here = self._connections.close_here
+            self.close_here: Callable[[], Awaitable[None]] = self._connections.close_here
         else:
             if not hasattr(client, "evalsha"):
                 raise TypeError(f"client must be a client of redis.asyncio, or a URL; got {type(client).__name__}")

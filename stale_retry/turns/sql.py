@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import timedelta
@@ -151,7 +151,7 @@ class SqlLease:
             self._dialect = _dialect_of(engine)
             self._connections = Connections(engine, _nothing, _dispose)
         if self._connections.are_ours:
-            self.close_here = self._connections.close_here
+            self.close_here: Callable[[], Awaitable[None]] = self._connections.close_here
         self._statements: dict[str, Any] = {}
         self._table = table
         self._exists = not create_table

@@ -123,7 +123,7 @@ async def play(path, history):
 def test_an_incremental_refresh_leaves_what_a_full_reload_would(monkeypatch, overlap_events, lateness):
     monkeypatch.setattr("stale_retry.adk._reading.OVERLAP_EVENTS", overlap_events)
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(steps(lateness), max_size=25))
     def holds(history):
         with tempfile.TemporaryDirectory() as directory:

@@ -15,7 +15,7 @@ from .test_state_properties import ANY_VALUES, COUNTS, FATES, WRITERS, count, pl
 
 pytestmark = pytest.mark.skipif(not DATABASE_LOCKS, reason="this release lets overlapping stale appends pass")
 
-few = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Few keys, so that few examples meet many conflicts.
 KEYS = st.sampled_from(["a", "user:a", "app:a"])

@@ -303,7 +303,7 @@ READ_FOR_ANOTHER = [
 def test_a_session_that_is_brought_up_to_date_without_reading_is_as_one_that_is_read(name):
     spared = []
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(STEPS, max_size=25))
     @example(DATED_EARLIER)
     @example(LOADED_LATER)

@@ -273,11 +273,11 @@ class World(RuleBasedStateMachine):
 
 
 def test_an_append_is_stored_once_or_raises_and_is_not_stored():
-    run_state_machine_as_test(World, settings=examples(300, stateful_step_count=50))
+    run_state_machine_as_test(World, settings=examples(150, stateful_step_count=50))
 
 
 @pytest.mark.parametrize("key", [None, lambda session: session.id])
-@examples(60)
+@examples(30)
 @given(
     delays=st.lists(st.integers(0, 30), min_size=40, max_size=40),
     writers=st.integers(1, 8),
@@ -324,7 +324,7 @@ def test_with_find_stored_not_even_a_lost_acknowledgement_loses_or_doubles_an_ev
     assert keys_in_use() == 0
 
 
-@examples(60)
+@examples(30)
 @given(
     delays=st.lists(st.integers(0, 30), min_size=40, max_size=40),
     cancelled_at=st.lists(st.one_of(st.none(), st.integers(0, 200)), min_size=1, max_size=8),
