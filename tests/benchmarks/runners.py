@@ -3,9 +3,9 @@
     python tests/benchmarks/runners.py
     python tests/benchmarks/runners.py LangGraph
 
-Ten clients send five messages each at once, through the code of docs/how-to/queue-for-your-runner.md. Models answer in a
-few milliseconds. Prints the page's table. Exits with 1 if a queued run loses a message or an answer is not next to its
-question.
+Ten clients send five messages each at once, through the code of docs/how-to/queue-for-your-runner.md. Models answer
+in a few milliseconds. Prints the page's table. Exits with 1 if a queued run loses a message, or an answer is not next
+to its question.
 """
 
 from __future__ import annotations
