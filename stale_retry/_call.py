@@ -7,7 +7,7 @@ import inspect
 import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, cast
 
 from ._checks import accepts, is_async, is_async_generator, name_of, takes_exactly
 from ._policy import Policy
@@ -42,11 +42,11 @@ class CallShape:
         self.with_receivers = False
         self.is_a_save = False
         if policy.refresh is not None:
-            self._find_session(append, signature, policy)
+            self._find_session(append, signature, policy.refresh)
         if policy.finder is not None:
             policy.finder.refuse_unless_met(append, [*_receiver_names(append), *signature.parameters])
 
-    def _find_session(self, append: Callable[..., Any], signature: Signature, policy: Policy) -> None:
+    def _find_session(self, append: Callable[..., Any], signature: Signature, refresh: Callable[..., Any]) -> None:
         session, parameters = self.session, signature.parameters
         if session not in parameters or parameters[session].kind in _VARIADIC:
             raise ValueError(
@@ -59,18 +59,17 @@ class CallShape:
             self.position = len(self.before)
         others = [parameters[name] for name in names if name not in (*self.before, session)]
         needs_more = any(p.default is Parameter.empty and p.kind not in _VARIADIC for p in others)
-        self.is_a_save = not needs_more and not isinstance(append, functools.partial)
+        self.is_a_save = not needs_more and not isinstance(cast(Any, append), functools.partial)
         receivers = _receivers(append)
         for held in ((), receivers) if receivers else ((),):
             count = len(held) + len(self.before) + 1
-            if accepts(policy.refresh, count):  # type: ignore[arg-type]
-                self._refuse_misbound(append, policy.refresh, count)
+            if accepts(refresh, count):
+                self._refuse_misbound(append, refresh, count)
                 self.with_receivers = bool(held)
                 return
         raise TypeError(
             f"refresh must take the leading arguments of {name_of(append)}, up to and including the session, as "
-            f"refresh({', '.join((*self.before, session))}); "
-            f"{name_of(policy.refresh)}{inspect.signature(policy.refresh)} cannot"  # type: ignore[arg-type]
+            f"refresh({', '.join((*self.before, session))}); {name_of(refresh)}{inspect.signature(refresh)} cannot"
         )
 
     def _refuse_misbound(self, append: Callable[..., Any], refresh: Any, count: int) -> None:

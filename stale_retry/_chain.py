@@ -70,6 +70,12 @@ _LINKED = "__stale_retry_linked__"
 """Where an error remembers which cause is a link of ours, and since when."""
 
 
+def is_linked(error: BaseException) -> bool:
+    """Whether the error's cause is a link of ours: what a call met before is no evidence of what this error means."""
+    linked, _ = getattr(error, _LINKED, (0, 0.0))
+    return bool(linked == id(error.__cause__))
+
+
 def _is_earlier(tail: BaseException, following: BaseException, since: float) -> bool:
     linked, at = getattr(tail, _LINKED, (0, 0.0))
     return bool(linked == id(following) and at < since)

@@ -13,6 +13,7 @@ from typing import Any, cast
 _ELSEWHERE = {
     "timeout": "the limit of the whole call is deadline (attempt_timeout is the limit of one append, which it cancels)",
     "max_delay": "the limit of the whole call is deadline",
+    "max_time": "the limit of the whole call is deadline",
     "attempts": "use max_attempts, which counts the first call too",
     "max_tries": "use max_attempts, which counts the first call too",
     "tries": "use max_attempts, which counts the first call too",
@@ -26,6 +27,8 @@ _ELSEWHERE = {
     "delay": "use backoff=constant(seconds)",
     "retry": "use on, which takes tenacity's retry strategies",
     "exceptions": "use on, which takes exception types",
+    "exception": "use on, which takes exception types",
+    "giveup": "use on, a function of the error that answers True for what is to be retried",
     "before": "use observers, functions of each RetryEvent",
     "after": "use observers, functions of each RetryEvent",
     "before_sleep": "use observers: each is told of a retry before its wait",
@@ -67,6 +70,12 @@ def is_plain_function(option: str, value: Any, rule: str) -> Any:
     return value
 
 
+def takes_one(option: str, value: Any, rule: str) -> Any:
+    if not accepts(is_function(option, value, rule), 1):
+        raise TypeError(f"{option} must be {rule}; {name_of(value)} cannot be called with that alone")
+    return value
+
+
 def is_plain_function_or_none(option: str, value: Any, rule: str) -> Any:
     return None if value is None else is_plain_function(option, value, f"{rule}, or None")
 
@@ -81,6 +90,15 @@ def is_key(option: str, value: Any) -> Any:
     if not accepts(value, 1):
         raise TypeError(f"{option} must be {rule}; {name_of(value)} cannot be called with the session alone")
     return value
+
+
+def is_hashable(problem: str, key: Any) -> Any:
+    try:
+        hash(key)
+    except TypeError:
+        kind = type(key).__name__
+        raise TypeError(f"{problem} a {kind}; use a string, a number, or a tuple of these") from None
+    return key
 
 
 def is_text(option: str, value: Any) -> str:
@@ -145,7 +163,7 @@ def as_functions(
 def is_observer(option: str, value: Any, rule: str) -> Any:
     if isinstance(value, type):
         raise TypeError(f"{option} must be {rule}; got the class {value.__name__} itself, call it first")
-    return is_plain_function(option, value, rule)
+    return takes_one(option, is_plain_function(option, value, rule), rule)
 
 
 def accepts(function: Callable[..., Any], count: int) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, cast
 
+from ._chain import is_linked
 from .errors import InDoubtError, StaleSessionRetryError
 
 if sys.version_info < (3, 11):
@@ -65,7 +66,8 @@ def each_leaf(group: Any, test: Test) -> bool:
 
 def with_origins(error: Any) -> Iterator[Any]:
     """An error and those it was raised from, the outermost first."""
-    # Not __context__: what was raised while something else was being handled is its own error.
+    # Not __context__: what was raised while something else was being handled is its own error. Not our own links
+    # either: an error that a call inside ended with leads to the rejections before it.
     seen: set[int] = set()
     pending: list[Any] = [error]
     while pending:
@@ -74,7 +76,7 @@ def with_origins(error: Any) -> Iterator[Any]:
             continue
         seen.add(id(link))
         yield link
-        pending += (link.__cause__, getattr(link, "orig", None), _wrapped_by(link))
+        pending += (None if is_linked(link) else link.__cause__, getattr(link, "orig", None), _wrapped_by(link))
 
 
 _KEEPS_IN_CAUSE: Names = {"PynamoDBException": ("pynamodb",)}

@@ -57,7 +57,9 @@ def give_up(
     facts = f"{name} gave up after {made} in {elapsed:.2f} s: {why}"
     last = failures.error
     try:
-        if policy.reraise and last is not None:
+        # A rejection would say that the event is not stored, which a last look that failed does not know.
+        would_deny = failures.in_doubt and failures.doubt is None and cause is last
+        if policy.reraise and last is not None and not would_deny:
             _reraise(cause if failures.doubt is None else failures.doubt, facts, is_shared)
         ended: type[StaleSessionRetryError] | type[InDoubtError] = InDoubtError if failures.in_doubt else kind
         raise ended(
@@ -93,10 +95,12 @@ def _reraise(error: Exception, facts: str, is_shared: bool) -> NoReturn:
 
 def gave_up_since(began: float, error: BaseException, *, in_a_group: bool = False) -> bool:
     """Whether a decorated call inside the attempt that began then gave up with this error, or one in this group."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return any(gave_up_since(began, inner, in_a_group=True) for inner in group.exceptions)
     if isinstance(error, (StaleSessionRetryError, InDoubtError)):
         return True
     at, task, is_shared = getattr(error, _GAVE_UP, (-math.inf, 0, False))
-    return bool(at >= began) and (in_a_group or not is_shared or task == id(current_task()))
+    if at >= began and (in_a_group or not is_shared or task == id(current_task())):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(gave_up_since(began, inner, in_a_group=True) for inner in group.exceptions)
+    return False

@@ -30,7 +30,10 @@ def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
 
 
 def _jitter(option: str, value: Any) -> Any:
-    return _checks.is_plain_function_or_none(option, value, "a function of the delay")
+    rule = "a function of the delay"
+    if _checks.is_plain_function_or_none(option, value, rule) is None:
+        return None
+    return _checks.takes_one(option, value, rule)
 
 
 def _observers(option: str, value: Any) -> Any:
@@ -42,7 +45,7 @@ def _find_stored(option: str, value: Any) -> Any:
 
 
 def _hooks(option: str, value: Any) -> Any:
-    return _checks.as_functions(option, value, (), "a function of the conflict")
+    return _checks.as_functions(option, value, (), "a function of the conflict", _checks.takes_one)
 
 
 ALL: Mapping[str, Option] = {

@@ -4,6 +4,9 @@
 rules of `key=`: the store's own check keeps the data right, so this queue yields wherever waiting would do harm.
 """
 
+# pyright: reportPrivateUsage=false
+# what an event loop calls is a function here, and needs what only this module may use
+
 from __future__ import annotations
 
 import math
@@ -16,6 +19,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from . import _checks
 from ._loops import call_at, current_loop, new_signal, now, run_soon
 
 
@@ -169,7 +173,7 @@ class SlotQueue(Queue["Slot"]):
     def would_close_a_circle(self, mine: Iterable[Grant]) -> bool:
         """Whether the holder waits, itself or by others, for a slot that one of these grants holds."""
         seen: set[int] = set()
-        left = [self]
+        left: list[SlotQueue] = [self]
         while left:
             queue = left.pop()
             if id(queue) in seen:
@@ -177,7 +181,7 @@ class SlotQueue(Queue["Slot"]):
             seen.add(id(queue))
             if queue.grant in mine:
                 return True
-            left += queue.grant.waits_for
+            left.extend(queue.grant.waits_for)
         return False
 
 
@@ -241,7 +245,7 @@ class Slot:
         try:
             queue = self._queues.get(self._key)
         except TypeError:
-            _refuse_unhashable(self._key)
+            _checks.is_hashable("key must return a hashable value, but returned", self._key)
             raise
         if queue is None:
             grant = self._grant = Grant()
@@ -374,16 +378,6 @@ class Slot:
         # A collection may run in any thread, and in the middle of any of the above.
         if not run_soon(self.loop, _leave, self._queues, self._key, grant):
             self._queues.pop(self._key, None)  # the loop is closed, and nobody waits any longer
-
-
-def _refuse_unhashable(key: object) -> None:
-    try:
-        hash(key)
-    except TypeError:
-        raise TypeError(
-            f"key must return a hashable value, but returned a {type(key).__name__}; "
-            f"return a string, a number, or a tuple of these"
-        ) from None
 
 
 def _leave(queues: Queues[SlotQueue], key: Hashable, grant: Grant) -> None:

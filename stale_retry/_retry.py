@@ -84,9 +84,10 @@ async def _next(run: Run) -> bool:
         stale, rebuilt = run.call.session, False
         reason: Reason | None = None
         failed: Exception | None = None
+        limit = time_limit(clock.deadline)
         try:
             try:
-                with time_limit(clock.deadline) as limit:
+                with limit:
                     if not await _reload(run):
                         reason = "session_gone"
                     elif await run.look():

@@ -220,7 +220,7 @@ def _refuse_the_append_itself(refresh: Any, session: str) -> None:
             )
 
 
-StaleSessionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]
+StaleSessionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     ALL, Options, inspect.Parameter("refresh", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Refresh")
 )
 

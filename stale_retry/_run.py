@@ -325,6 +325,7 @@ class Run:
         cause = cast(Exception, failures.error) if refresh_error is None else refresh_error
         raised = failures.doubt if self.policy.reraise and failures.doubt is not None else cause
         handled = being_handled()
+        error: Exception | None = None
         try:
             for error in (cause, failures.rejection, failures.doubt):
                 if error is not None:

@@ -131,11 +131,8 @@ _OF_EVERY_RESULT = (
 
 
 def _parts(strategy: Any) -> tuple[Any, ...] | None:
-    return (
-        strategy.retries
-        if isinstance(strategy, (retry_any, retry_all, async_retry_base)) and hasattr(strategy, "retries")
-        else None
-    )
+    composed = isinstance(strategy, (retry_any, retry_all, async_retry_base))
+    return getattr(strategy, "retries", None) if composed else None
 
 
 def _is(strategy: Any, kinds: tuple[Any, ...], *, in_all: bool) -> bool:

@@ -114,7 +114,7 @@ class TransactionRetrying(Policy):
         return self._replaced(changes)  # type: ignore[no-any-return]
 
 
-TransactionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]
+TransactionRetrying.__signature__ = signature_of(  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     TransactionRetrying.OPTIONS, TransactionOptions
 )
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from a2a.server.cluster.task_store import (
-    ConcurrentTaskModificationError,
-    LegacyTaskStoreAdapter,
-    StoredTask,
-    VersionedTaskStore,
-)
-from a2a.server.cluster.version import TaskVersion
-from a2a.server.context import ServerCallContext
-from a2a.server.events import Event
-from a2a.server.tasks import TaskManager
-from a2a.types import (
-    ListTasksRequest,
-    ListTasksResponse,
-    Message,
-    Task,
-    TaskArtifactUpdateEvent,
-    TaskState,
-    TaskStatusUpdateEvent,
-)
+try:
+    from a2a.server.cluster.task_store import (
+        ConcurrentTaskModificationError,
+        LegacyTaskStoreAdapter,
+        StoredTask,
+        VersionedTaskStore,
+    )
+    from a2a.server.cluster.version import TaskVersion
+    from a2a.server.context import ServerCallContext
+    from a2a.server.events import Event
+    from a2a.server.tasks import TaskManager
+    from a2a.types import (
+        ListTasksRequest,
+        ListTasksResponse,
+        Message,
+        Task,
+        TaskArtifactUpdateEvent,
+        TaskState,
+        TaskStatusUpdateEvent,
+    )
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        'stale_retry.a2a needs a2a-sdk: pip install "stale-retry[a2a]"', name=_missing.name
+    ) from _missing
 
 from . import StaleSessionRetrying, retry_on_stale_session
 

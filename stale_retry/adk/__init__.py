@@ -2,6 +2,13 @@
 
 import sys
 
+try:
+    import google.adk  # noqa: F401
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        'stale_retry.adk needs google-adk: pip install "stale-retry[adk]"', name=_missing.name
+    ) from _missing
+
 from .. import is_transient_error, retry_if_transient
 from .._public import show_as_own
 from ._ledger import IdempotencyKeyReusedError
@@ -10,11 +17,12 @@ from ._reconcile import SessionConflict
 from .interleaving import InterleavedTurnError, Interleaving
 from .refresh import RefreshMode, refresh_session
 from .registry import register_session_services
-from .service import RetryingSessionService
+from .service import GotOrCreated, RetryingSessionService
 from .state_conflicts import StateConflictError, StateConflicts
 from .turns import QueuedRunners, QueueingRunner, queue_all_runners
 
 __all__ = [
+    "GotOrCreated",
     "IdempotencyKeyReusedError",
     "InterleavedTurnError",
     "Interleaving",

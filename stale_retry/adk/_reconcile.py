@@ -128,8 +128,8 @@ class Reconcile:
                 known.refused.add(event.invocation_id)
             raise StateConflictError(
                 f"others stored {', '.join(keys)} since the session was loaded, and state_conflicts='raise' gives up "
-                f"then. Neither this event nor a later one of its invocation is stored: start the turn again on a newly "
-                f"loaded session.",
+                f"then. Neither this event nor a later one of its invocation is stored: start the turn again on a "
+                f"newly loaded session.",
                 attempts=conflict.attempt,
                 elapsed=conflict.elapsed,
                 last_error=conflict.error,

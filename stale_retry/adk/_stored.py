@@ -29,15 +29,14 @@ MOST_SHARED = 1000
 
 def own_copy(event: Event) -> Event:
     """The event for one session. Only what no context changes in place is shared with other sessions."""
-    own = event.model_copy()
-    own.actions = event.actions.model_copy(update={"state_delta": dict(event.actions.state_delta)})
-    if event.custom_metadata is not None:
-        own.custom_metadata = dict(event.custom_metadata)
-    content = event.content
-    if content is not None and content.parts and any(_is_a_call(part) for part in content.parts):
+    actions, metadata, content = event.actions, event.custom_metadata, event.content
+    own: dict[str, Any] = {"actions": actions.model_copy(update={"state_delta": dict(actions.state_delta)})}
+    if metadata is not None:
+        own["custom_metadata"] = dict(metadata)
+    if content is not None and content.parts and any(map(_is_a_call, content.parts)):
         parts = [_own_call(part) if _is_a_call(part) else part for part in content.parts]
-        own.content = content.model_copy(update={"parts": parts})
-    return own
+        own["content"] = content.model_copy(update={"parts": parts})
+    return event.model_copy(update=own)
 
 
 def _is_a_call(part: Any) -> bool:

@@ -240,6 +240,6 @@ class TurnQueue:
 
     def _turn(self, key: Hashable, abort: Callable[[], object] | None) -> Turn:
         if self._shared is None:
-            hash(key)
+            _checks.is_hashable("the key of a turn must be hashable, but is", key)
             return Turn(self._options, self._queues, key, abort, None, "")
         return Turn(self._options, self._queues, key, abort, self._shared, name_of(key))

@@ -83,7 +83,7 @@ async def test_nor_does_the_cancellation_of_a_creation(tmp_path):
     await service.db_engine.dispose()
 
 
-async def test_a_conflict_whose_caller_is_cancelled_meanwhile_leaves_the_file_unlocked_and_the_event_stored_at_most_once(
+async def test_a_conflict_whose_caller_is_cancelled_is_stored_once_at_most_and_leaves_no_lock(
     tmp_path,
 ):
     service = wrapped(tmp_path)

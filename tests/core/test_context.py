@@ -91,6 +91,21 @@ class TestLimits:
 
         assert virtually(main) == 2
 
+    def test_they_hold_for_the_queue_too(self, virtually):
+        async def append(session, seconds):
+            await anyio.sleep(seconds)
+            return anyio.current_time()
+
+        async def main():
+            queued = retry_on_stale_session(lambda session: session, key=str, observers=())
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(queued.call, append, "session", 60)
+                await anyio.sleep(1)
+                with limits(deadline=2):
+                    return await queued.call(append, "session", 0)
+
+        assert virtually(main) == pytest.approx(2.5)  # without the slot, when a quarter of the deadline is left
+
 
 class TestNoWaiting:
     def test_waits_take_no_time_and_count_as_if_they_had(self, store, virtually):

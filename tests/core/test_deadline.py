@@ -1,6 +1,6 @@
-"""The deadline, in virtual time: it covers waits, gate, refresh and conflict hook, and never an append in flight."""
+"""The deadline, in virtual time: it covers waits, queue, refresh and conflict hooks, and never an append in flight."""
 
-from datetime import timedelta
+import time
 
 import anyio
 import pytest
@@ -13,13 +13,12 @@ from stale_retry import (
     StaleSessionError,
     StaleSessionRetryError,
     constant,
-    linear,
     retry_on_stale_session,
     retry_with,
 )
 
 from .virtual import EPSILON, examples
-from .ways import keys_in_use
+from .ways import SOON, keys_in_use
 
 durations = st.floats(0, 20)
 
@@ -150,56 +149,6 @@ def test_whatever_takes_how_long_nothing_but_an_append_in_flight_outlasts_the_de
         )
 
 
-class TestWaiting:
-    def test_a_wait_that_would_pass_the_deadline_is_cut_for_a_last_attempt(self, virtually):
-        async def main():
-            return await the_end_of(always_stale(backoff=constant(10), deadline=25)("session"))
-
-        error, at = virtually(main)
-        assert isinstance(error, DeadlineExceededError)
-        assert (error.attempts, error.elapsed, at) == (4, pytest.approx(24.99), pytest.approx(24.99))
-        assert "the deadline leaves no time for another attempt" in str(error)
-
-    def test_a_wait_that_would_end_with_the_deadline_is_cut_too(self, virtually):
-        async def main():
-            return await the_end_of(always_stale(backoff=constant(10), deadline=20)("session"))
-
-        error, at = virtually(main)
-        assert isinstance(error, DeadlineExceededError)
-        assert (error.attempts, at) == (3, pytest.approx(19.99))
-
-    def test_an_endless_wait_is_not_begun_either(self, virtually):
-        async def main():
-            return await the_end_of(
-                always_stale(backoff=lambda state: float("inf"), deadline=None, max_attempts=3)("session")
-            )
-
-        error, at = virtually(main)
-        assert isinstance(error, DeadlineExceededError)
-        assert at == 0
-
-    def test_the_jitter_is_part_of_the_wait(self, virtually):
-        async def main():
-            return await the_end_of(always_stale(backoff=constant(1), jitter=lambda delay: 100, deadline=25)("session"))
-
-        error, at = virtually(main)
-        assert (error.attempts, at) == (2, pytest.approx(24.99))
-
-    def test_a_timedelta_is_a_deadline(self, virtually):
-        async def main():
-            return await the_end_of(always_stale(backoff=linear(1), deadline=timedelta(seconds=5))("session"))
-
-        error, at = virtually(main)
-        assert (error.attempts, at) == (4, pytest.approx(4.99))
-
-    def test_without_a_deadline_there_is_none(self, virtually):
-        async def main():
-            return await the_end_of(always_stale(backoff=constant(1e6), deadline=None, max_attempts=4)("session"))
-
-        error, at = virtually(main)
-        assert (error.attempts, at) == (4, 3e6)
-
-
 class TestAppends:
     def test_a_slow_first_attempt_uses_the_deadline_up(self, virtually):
         calls = 0
@@ -261,78 +210,6 @@ class TestAppends:
             return await append("session"), anyio.current_time()
 
         assert virtually(main) == ("stored", 1000 + rejections)
-
-    @pytest.mark.parametrize("rejections", [0, 1])
-    @pytest.mark.parametrize(("timeout", "after"), [(3, 3), (timedelta(seconds=4), 4), (60, None)])
-    def test_with_attempt_timeout_it_is_after_that_or_the_time_left(self, virtually, rejections, timeout, after):
-        calls = 0
-
-        @retry_on_stale_session(
-            refresh, deadline=10, attempt_timeout=timeout, backoff=constant(1), jitter=None, observers=()
-        )
-        async def append(session):
-            nonlocal calls
-            calls += 1
-            if calls <= rejections:
-                raise StaleSessionError
-            await anyio.sleep_forever()
-
-        async def main():
-            return await the_end_of(append("session"))
-
-        error, at = virtually(main)
-        assert type(error) is TimeoutError
-        assert "the event may be stored" in str(error)
-        assert at == (10 if after is None else rejections + after)
-
-    def test_an_attempt_that_timed_out_is_retried_if_on_says_so(self, virtually):
-        began = []
-
-        @retry_on_stale_session(
-            refresh,
-            on=TimeoutError,
-            attempt_timeout=2,
-            deadline=None,
-            max_attempts=5,
-            backoff=constant(1),
-            jitter=None,
-            observers=(),
-        )
-        async def append(session):
-            began.append(anyio.current_time())
-            if len(began) < 4:
-                await anyio.sleep_forever()
-            return "stored"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored"
-        assert began == [0, 3, 6, 9]
-
-    def test_an_attempt_that_is_quick_enough_is_left_alone(self, virtually):
-        @retry_on_stale_session(refresh, attempt_timeout=2)
-        async def append(session):
-            await anyio.sleep(1.9)
-            return "stored"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored"
-
-    def test_an_append_that_answers_its_cancellation_is_believed(self, virtually):
-        @retry_on_stale_session(refresh, attempt_timeout=2)
-        async def append(session):
-            try:
-                await anyio.sleep_forever()
-            except anyio.get_cancelled_exc_class():
-                return "stored all the same"
-
-        async def main():
-            return await append("session")
-
-        assert virtually(main) == "stored all the same"
 
 
 class TestHooksThatHang:
@@ -429,3 +306,30 @@ def test_a_cancellation_from_outside_is_not_taken_for_the_deadline(virtually):
         return scope.cancelled_caught, anyio.current_time()
 
     assert virtually(main) == (True, 5)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("blocking", ["refresh", "on_conflict"])
+async def test_no_attempt_is_made_past_the_deadline_after_a_hook_that_blocks(blocking):
+    made = []
+
+    def block(argument):
+        time.sleep(0.03)
+        return {"refresh": "session", "on_conflict": None}[blocking]
+
+    async def append(session):
+        made.append(session)
+        raise StaleSessionError
+
+    options = {"refresh": refresh, **SOON, "deadline": 0.02, blocking: block}
+    with pytest.raises(DeadlineExceededError):
+        await retry_on_stale_session(**options).call(append, "session")
+    assert len(made) == 1
+
+
+def test_one_beyond_every_float_is_no_limit_and_a_negative_one_is_refused():
+    assert retry_on_stale_session(lambda session: session, deadline=10**400, max_attempts=2).deadline is None
+    with pytest.raises(ValueError, match="are all None"):
+        retry_on_stale_session(lambda session: session, deadline=10**400)
+    with pytest.raises(ValueError, match="deadline must be above zero"):
+        retry_on_stale_session(lambda session: session, deadline=-(10**400), max_attempts=2)

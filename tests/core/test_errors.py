@@ -121,16 +121,17 @@ async def test_the_errors_can_be_pickled_and_copied(kind, duplicate):
     assert str(again.last_error) == "rejected"
 
 
-async def test_an_error_that_is_not_stale_propagates_as_it_is():
+@pytest.mark.parametrize("kind", [KeyError, ValueError])  # a StaleSessionError is a ValueError, but not the reverse
+async def test_an_error_that_is_not_stale_propagates_as_it_is(kind):
     store = VersionedStore()
-    error = KeyError("other")
+    error = kind("other")
     events = []
 
     @retry_on_stale_session(store.refresh, observers=events.append)
     async def append(session, event):
         raise error
 
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(kind) as caught:
         await append(store.open(), "event")
     assert caught.value is error
     assert error.__cause__ is None

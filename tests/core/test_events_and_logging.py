@@ -6,7 +6,14 @@ import logging
 import anyio
 import pytest
 
-from stale_retry import RetryEvent, StaleSessionError, constant, retry_on_stale_session
+from stale_retry import (
+    CLASSIC_SCHEDULE,
+    AttemptsExhaustedError,
+    RetryEvent,
+    StaleSessionError,
+    constant,
+    retry_on_stale_session,
+)
 from stale_retry.testing import VersionedStore, no_waiting
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +122,25 @@ async def test_a_reload_that_fails_is_told_as_the_error_that_it_was():
         await retry_on_stale_session(store.refresh, observers=events.append).call(store.append, store.open(), "event")
     assert isinstance(events[-1].error, ConnectionError)
     assert events[-1].error is caught.value.__cause__
+
+
+def test_each_retry_and_each_give_up_is_logged(virtually, caplog):
+    store = VersionedStore()
+    store.faults.stale = 6
+    caplog.set_level(logging.INFO, "stale_retry")
+
+    async def main():
+        with pytest.raises(AttemptsExhaustedError):
+            await retry_on_stale_session(store.refresh, **CLASSIC_SCHEDULE, name="append").call(
+                store.append, store.open(), "event"
+            )
+
+    virtually(main)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "append: StaleSessionError, attempt 2 in 0.50 s (0.00 s so far)"),
+        ("WARNING", "append: StaleSessionError, attempt 3 in 1.00 s (0.50 s so far)"),
+        ("WARNING", "append: StaleSessionError, attempt 4 in 1.50 s (1.50 s so far)"),
+        ("WARNING", "append: StaleSessionError, attempt 5 in 2.00 s (3.00 s so far)"),
+        ("WARNING", "append: StaleSessionError, attempt 6 in 2.50 s (5.00 s so far)"),
+        ("ERROR", "append: gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
+    ]

@@ -300,7 +300,7 @@ class TestRevocation:
                 tasks.cancel_scope.cancel()
                 return anyio.current_time()
 
-        assert virtually(main) == pytest.approx(1.51)
+        assert virtually(main) == pytest.approx(1.511)
         assert keys_in_use() == 0
 
 

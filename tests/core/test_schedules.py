@@ -1,7 +1,5 @@
 """How long is waited: the classic schedule, the common waits, and whatever tenacity can compose."""
 
-import asyncio
-import itertools
 import math
 
 import anyio
@@ -9,16 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import (
-    retry_all,
-    retry_any,
-    retry_if_exception_message,
-    retry_if_exception_type,
-    retry_if_not_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    stop_any,
-    stop_before_delay,
-    stop_when_event_set,
     wait_chain,
     wait_combine,
     wait_exponential_jitter,
@@ -32,7 +20,6 @@ from tenacity import (
 from stale_retry import (
     CLASSIC_SCHEDULE,
     AttemptsExhaustedError,
-    DeadlineExceededError,
     StaleSessionError,
     additive_jitter,
     constant,
@@ -41,38 +28,17 @@ from stale_retry import (
     full_jitter,
     linear,
     proportional_jitter,
-    retry_if_stale_session,
     retry_on_stale_session,
 )
 
 from .virtual import EPSILON, examples, run
+from .ways import waits_of
 
 delays = st.floats(0, 1e6)
 
 
 def refresh(session):
     return session
-
-
-def waits_of(retries, *, backend="asyncio", **options):
-    """When each attempt of an append that is always stale begins, as the waits in between, and how it ended."""
-    began = []
-
-    @retry_on_stale_session(refresh, **{"jitter": None, "deadline": None, "observers": (), **options})
-    async def append(session):
-        began.append(anyio.current_time())
-        if len(began) > retries:
-            return "stored"
-        raise StaleSessionError
-
-    async def main():
-        try:
-            return await append("session")
-        except StaleSessionError as error:
-            return error
-
-    ended = run(main, backend)
-    return [later - earlier for earlier, later in itertools.pairwise(began)], ended
 
 
 class TestTheClassicSchedule:
@@ -173,18 +139,8 @@ def a_function(state):
     return 0.25 * state.attempt_number
 
 
-async def an_async_function(state):
-    await anyio.sleep(0)
-    return 0.25 * state.attempt_number
-
-
 class AClass:
     def __call__(self, retry_state):
-        return 0.25 * retry_state.attempt_number
-
-
-class AnAsyncClass:
-    async def __call__(self, retry_state):
         return 0.25 * retry_state.attempt_number
 
 
@@ -285,127 +241,3 @@ class TestAnyTenacityWait:
 
         run(main)
         assert waits == [(("session",), {"event": "event"})]
-
-
-class TestAnyTenacityStop:
-    def attempts(self, stop, **options):
-        waits, ended = waits_of(30, **{"backoff": constant(1), "stop": stop, **options})
-        assert isinstance(ended, AttemptsExhaustedError)
-        assert ended.attempts == len(waits) + 1
-        assert "the stop strategy ended it" in str(ended)
-        return ended.attempts
-
-    @pytest.mark.parametrize(
-        ("stop", "attempts"),
-        [
-            (stop_after_attempt(3), 3),
-            (stop_after_delay(4), 5),
-            (stop_before_delay(4), 4),
-            (stop_after_attempt(7) | stop_after_delay(2), 3),
-            (stop_after_attempt(7) & stop_after_delay(2), 7),
-            (stop_any(stop_after_attempt(2), stop_after_attempt(5)), 2),
-            (lambda state: state.attempt_number == 4, 4),
-        ],
-    )
-    def test_strategies_functions_and_compositions(self, stop, attempts):
-        assert self.attempts(stop) == attempts
-
-    def test_stop_when_event_set_is_for_a_shutdown(self):
-        async def main():
-            shutdown = asyncio.Event()
-            asyncio.get_running_loop().call_later(3.5, shutdown.set)
-
-            @retry_on_stale_session(
-                refresh,
-                backoff=constant(1),
-                jitter=None,
-                deadline=None,
-                stop=stop_when_event_set(shutdown) | stop_after_attempt(100),
-                observers=(),
-            )
-            async def append(session):
-                raise StaleSessionError
-
-            with pytest.raises(AttemptsExhaustedError) as caught:
-                await append("session")
-            return caught.value.attempts
-
-        assert run(main) == 5
-
-    def test_max_attempts_and_deadline_hold_beside_it(self):
-        _, ended = waits_of(30, backoff=constant(1), stop=stop_after_attempt(9), max_attempts=3)
-        assert ended.attempts == 3
-        _, ended = waits_of(30, backoff=constant(1), stop=stop_after_attempt(9), deadline=2.5)
-        assert isinstance(ended, DeadlineExceededError)
-
-
-class TestAnyRetryStrategy:
-    def outcome(self, on, errors):
-        left = list(errors)
-
-        @retry_on_stale_session(refresh, on=on, backoff=constant(1), observers=())
-        async def append(session):
-            if left:
-                raise left.pop(0)
-            return "stored"
-
-        async def main():
-            try:
-                return await append("session")
-            except Exception as error:
-                return error
-
-        return run(main)
-
-    STALE, TIMEOUT, OTHER = StaleSessionError("stale"), TimeoutError("slow"), KeyError("other")
-
-    @pytest.mark.parametrize(
-        ("on", "retried", "not_retried"),
-        [
-            (StaleSessionError, [STALE], [TIMEOUT, OTHER]),
-            ((StaleSessionError, TimeoutError), [STALE, TIMEOUT], [OTHER]),
-            (Exception, [STALE, TIMEOUT, OTHER], []),
-            (lambda error: "stale" in str(error), [STALE], [TIMEOUT, OTHER]),
-            (retry_if_stale_session(), [STALE], [TIMEOUT, OTHER]),
-            (retry_if_stale_session() | retry_if_exception_type(TimeoutError), [STALE, TIMEOUT], [OTHER]),
-            (retry_if_stale_session() & retry_if_exception_message(match="stale"), [STALE], [TIMEOUT, OTHER]),
-            (retry_any(retry_if_stale_session(), retry_if_exception_type(KeyError)), [STALE, OTHER], [TIMEOUT]),
-            (retry_all(retry_if_stale_session(), retry_if_exception_message("else")), [], [STALE, TIMEOUT, OTHER]),
-            (retry_if_not_exception_type(KeyError), [STALE, TIMEOUT], [OTHER]),
-        ],
-    )
-    def test_types_predicates_strategies_and_compositions(self, on, retried, not_retried):
-        assert self.outcome(on, retried) == "stored"
-        for error in not_retried:
-            assert self.outcome(on, [error]) is error
-
-    def test_a_function_of_the_retry_state_is_a_strategy(self):
-        def by_name(retry_state):
-            return isinstance(retry_state.outcome.exception(), StaleSessionError) and retry_state.attempt_number < 3
-
-        from tenacity import RetryCallState
-
-        def by_annotation(state: RetryCallState):
-            return by_name(state)
-
-        def by_text(state: "RetryCallState"):
-            return by_name(state)
-
-        for on in (by_name, by_annotation, by_text):
-            assert self.outcome(on, [self.STALE] * 2) == "stored"
-            assert self.outcome(on, [self.STALE] * 3) is self.STALE
-            assert self.outcome(on, [self.OTHER]) is self.OTHER
-
-    async def is_stale(self, error):
-        await anyio.sleep(0)
-        return error is self.STALE
-
-    def test_a_predicate_whose_signature_cannot_be_read_is_asked_with_the_error(self):
-        class Opaque:
-            __signature__ = "none"
-
-            def __call__(self, error):
-                return isinstance(error, StaleSessionError)
-
-        assert self.outcome(Opaque(), [self.STALE]) == "stored"
-        assert self.outcome(Opaque(), [self.OTHER]) is self.OTHER

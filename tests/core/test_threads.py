@@ -1,4 +1,4 @@
-"""Event loops in several threads share policies, gates and turns; on a free-threaded build they really run at once."""
+"""Event loops in several threads share policies, queues and turns; on a free-threaded build they really run at once."""
 
 import asyncio
 import sys
@@ -44,7 +44,7 @@ def in_threads(main):
     assert failures == []
 
 
-def test_one_policy_with_one_gate_stores_every_event_of_every_thread_once():
+def test_one_policy_with_a_key_stores_every_event_of_every_thread_once():
     stored, lock, versions = [], threading.Lock(), Counter()
 
     class Rejected(Exception):
@@ -60,14 +60,12 @@ def test_one_policy_with_one_gate_stores_every_event_of_every_thread_once():
         with lock:
             events[event.kind] += 1
 
-    key = lambda session: session.key
-
     @retry_on_stale_session(
         lambda session: Session(session.key),
         on=lambda error: isinstance(error, Rejected),
         backoff=constant(0),
         jitter=None,
-        key=key,
+        key=lambda session: session.key,
         observers=observe,
     )
     async def append(session, event):

@@ -1,9 +1,14 @@
 """What many tests need: waits that are over soon, the same append made in each way there is, and who is freed when."""
 
 import gc
+import itertools
 from contextlib import contextmanager
 
-from stale_retry import StaleSessionRetrying, TransactionRetrying, constant
+import anyio
+
+from stale_retry import StaleSessionError, StaleSessionRetrying, TransactionRetrying, constant, retry_on_stale_session
+
+from .virtual import run
 
 SOON = {"backoff": constant(0.001), "jitter": None, "observers": ()}
 
@@ -34,7 +39,7 @@ def a_stale_session(store):
 
 
 class Thing:
-    """A session or an event, watched; told apart as a gate needs it."""
+    """A session or an event, watched; told apart by what it is."""
 
 
 @contextmanager
@@ -55,3 +60,24 @@ def keys_in_use():
             id(queues): queues or () for queues in (vars(policy).get("queues") for policy in policies)
         }.values()
     )
+
+
+def waits_of(retries, *, backend="asyncio", **options):
+    """When each attempt of an append that is always stale begins, as the waits in between, and how it ended."""
+    began = []
+
+    @retry_on_stale_session(lambda session: session, **{"jitter": None, "deadline": None, "observers": (), **options})
+    async def append(session):
+        began.append(anyio.current_time())
+        if len(began) > retries:
+            return "stored"
+        raise StaleSessionError
+
+    async def main():
+        try:
+            return await append("session")
+        except StaleSessionError as error:
+            return error
+
+    ended = run(main, backend)
+    return [later - earlier for earlier, later in itertools.pairwise(began)], ended

@@ -37,7 +37,8 @@ def same(one, other):
 
 @pytest.mark.parametrize("heading", POLICIES)
 def test_every_option_of_a_policy_is_listed_in_order_with_its_default(heading):
-    assert listed(heading) == {name: (default or "").replace("'", '"') for name, (_, default) in options_of(POLICIES[heading]).items()}
+    options = options_of(POLICIES[heading]).items()
+    assert listed(heading) == {name: (default or "").replace("'", '"') for name, (_, default) in options}
     assert list(listed(heading)) == list(POLICIES[heading].OPTIONS)
 
 

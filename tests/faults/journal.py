@@ -16,7 +16,7 @@ class Entry:
 
     Attributes:
         kind: "sent" before an append, "acknowledged" or "failed" after it; "refused" for each attempt that the store
-            answered with an error, "unread" for each reading that it did, and "holding" when a gate has been entered.
+            answered with an error, "unread" for each reading that it did.
         message: what the writer wants stored, once: "writer number".
         id: the event's id.
         error: the error's class, from the outermost to its causes.

@@ -103,7 +103,7 @@ async def assert_nothing_is_half_done(wrapped, session):
 
     Returns what is stored then.
     """
-    assert len(wrapped.retrying.gate[0]) == 0
+    assert len(wrapped.retrying.queues) == 0
     stored = ids(await reload(wrapped, session))
     assert len(set(ids(session))) == len(session.events)
     assert ids(session) == [id for id in stored if id in ids(session)]
@@ -112,7 +112,7 @@ async def assert_nothing_is_half_done(wrapped, session):
     fresh = await reload(wrapped, session)
     assert ids(session) == ids(fresh)
     assert session.state == fresh.state == state_of(fresh.events)
-    assert len(wrapped.retrying.gate[0]) == 0
+    assert len(wrapped.retrying.queues) == 0
     return ids(fresh)
 
 
@@ -194,7 +194,7 @@ async def test_a_shutdown_ends_an_append_that_is_retried_and_nothing_is_stored(s
     session = await open_session(wrapped)
     with no_waiting(), pytest.raises(StaleSessionError) as caught:
         await wrapped.append_event(session, make_event("mine 0"))
-    assert "the stop strategy said so" in str(getattr(caught.value, "__notes__", "the stop strategy said so"))
+    assert "the stop strategy ended it" in str(getattr(caught.value, "__notes__", "the stop strategy said so"))
     assert not session.events
     service_in_memory.stale = False
     await assert_nothing_is_half_done(wrapped, session)
@@ -227,7 +227,7 @@ async def test_a_timeout_around_an_append_ends_it_while_the_database_keeps_it_wa
 
 
 @pytest.mark.asyncio
-async def test_a_task_group_that_fails_elsewhere_ends_every_append_and_frees_the_gate(service_in_memory):
+async def test_a_task_group_that_fails_elsewhere_ends_every_append_and_frees_the_slot(service_in_memory):
     failing = asyncio.Event()
     waiting = itertools.count(1)
     wrapped = RetryingSessionService(
@@ -246,7 +246,7 @@ async def test_a_task_group_that_fails_elsewhere_ends_every_append_and_frees_the
                 group.start_soon(wrapped.append_event, handle, make_event(f"writer{number} 0"))
             group.start_soon(fail)
     assert caught.group_contains(KeyError)
-    assert len(wrapped.retrying.gate[0]) == 0
+    assert len(wrapped.retrying.queues) == 0
     service_in_memory.stale = False
     for handle in handles:
         assert not handle.events

@@ -57,6 +57,6 @@ async def test_memory_does_not_grow_with_appends_sessions_or_conflicts(monkeypat
     finally:
         tracemalloc.stop()
     assert service.rejected == 160
-    assert len(wrapped.retrying.gate[0]) == 0
+    assert len(wrapped.retrying.queues) == 0
     # Keeping but the id of each session would take more each time; threads of other tests allocate now and then.
     assert min(grown) < 50 * 50

@@ -24,7 +24,7 @@ from stale_retry.transient import is_transient_error, retry_if_transient
 TRANSIENT_SQLSTATES = (
     "08000 08003 08006 08001 08004 08007 08P01 25P03 25P04 40001 40003 40P01 53300 55P03 57014 57P01 57P02 57P03 57P05"
 )
-LASTING_SQLSTATES = "22001 23502 23503 23505 25006 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
+LASTING_SQLSTATES = "22001 23502 23503 23505 28P01 3D000 42501 42P01 42703 53100 53200 57P04 XX000"
 
 
 def with_sqlstate(state):
@@ -149,7 +149,7 @@ async def engine(postgres):
         (["SET transaction_timeout = 1", "SELECT pg_sleep(60)"], True),
         (["CREATE TEMP TABLE t (i int PRIMARY KEY)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1)"], False),
         (["SELECT * FROM nowhere"], False),
-        (["SET TRANSACTION READ ONLY", "CREATE TABLE t (i int)"], False),
+        (["SET TRANSACTION READ ONLY", "CREATE TABLE t (i int)"], True),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

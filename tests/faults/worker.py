@@ -19,21 +19,8 @@ import traceback
 import warnings
 from typing import Any
 
-from . import gates
-from .journal import Journal
 from .stores import Store
 from .writers import Job, work
-
-
-async def hold(gate: list[str], session: str, journal: str) -> None:
-    """Enter the shared gate and never leave it."""
-
-    class Held:
-        id, app_name, user_id = session, "faults", "user"
-
-    async with gates.gates(*gate)[-1](Held()):
-        Journal(journal).write("holding")
-        await asyncio.Event().wait()
 
 
 async def serve(line: socket.socket) -> None:
@@ -58,9 +45,7 @@ async def serve(line: socket.socket) -> None:
     while True:
         job = json.loads(await jobs.get())
         try:
-            if "hold" in job:
-                await hold(**job["hold"])
-            await work(Job(**{**job, "store": Store(**job["store"]), "gate": tuple(job["gate"])}), started)
+            await work(Job(**{**job, "store": Store(**job["store"])}), started)
         except Exception:
             say("crashed", traceback=traceback.format_exc())
         else:

@@ -16,10 +16,8 @@ from google.adk.events.event_actions import EventActions
 from google.adk.sessions import BaseSessionService, Session
 from google.genai import types
 
-from stale_retry import retry_if_stale_session
 from stale_retry.adk import RetryingSessionService, retry_if_transient
 
-from . import gates
 from .journal import Journal, read
 from .stores import APP, Store, close
 
@@ -32,7 +30,6 @@ class Job:
 
     Attributes:
         strategy: a key of `STRATEGIES`.
-        gate: a name that `gates.gates` knows, and the URL of what it locks with.
         events: how many each writer appends.
         deadline: seconds for each append.
         dry: something else in the process keeps the pool's only connection until the store has failed that often.
@@ -45,7 +42,6 @@ class Job:
     writers: list[str]
     events: int
     journal: str
-    gate: tuple[str, str] = ("default", "")
     deadline: float = 60.0
     dry: int = 0
     resume: bool = False
@@ -78,7 +74,7 @@ def resend(service: BaseSessionService, job: Job) -> Append:
 
 def retrying(service: BaseSessionService, job: Job, **options: Any) -> Append:
     """This package, as it comes."""
-    options = {"deadline": job.deadline, "observers": (), **gates.options(job.gate), **options}
+    options = {"deadline": job.deadline, "observers": (), **options}
     wrapped = RetryingSessionService(service, **options)
     return lambda session, event: wrapped.append_event(session=session, event=event)
 
@@ -90,7 +86,7 @@ def forget(service: BaseSessionService, job: Job) -> Append:
 
 def documented(service: BaseSessionService, job: Job) -> Append:
     """This package with the documented line for everything that is not a conflict."""
-    return retrying(service, job, on=retry_if_stale_session() | retry_if_transient())
+    return retrying(service, job, in_doubt=retry_if_transient())
 
 
 STRATEGIES: dict[str, Callable[[BaseSessionService, Job], Append]] = {

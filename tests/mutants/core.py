@@ -43,15 +43,19 @@ MUTANTS = [
     ),
     retry(
         "a failed refresh is never retried",
-        "                    if run.takes_failed_refresh(error):\n",
-        "                    if False:\n",
+        "                if run.takes_failed_refresh(error):\n",
+        "                if False:\n",
     ),
     retry(
         "refresh may outlast the deadline",
-        "with time_limit(clock.deadline) as limit:",
-        'with time_limit(float("inf")) as limit:',
+        "        limit = time_limit(clock.deadline)\n",
+        "        limit = time_limit(1e99)\n",
     ),
-    retry("a hook that blocks may outlast the deadline", "(limit.is_over or clock.is_late)", "limit.is_over"),
+    retry(
+        "a hook that blocks may outlast the deadline",
+        "if reason is None and (limit.is_over or clock.is_late):",
+        "if reason is None and limit.is_over:",
+    ),
     retry("what would be lost is not refused", "        _refuse_what_would_be_lost(run, stale, rebuilt)\n", ""),
     retry(
         "a lost turn's retry is let through",
@@ -60,23 +64,23 @@ MUTANTS = [
     ),
     retry(
         "a settled call makes one more attempt",
-        "                    if run.settled is not None:\n                        return False\n",
-        "",
+        "                if run.settled is not None:\n                    return False\n            if reason",
+        "            if reason",
     ),
     retry(
         "a caller that waited is not brought up to date",
-        "            await _refresh_early(run)\n",
-        "            pass\n",
+        "        await _refresh_early(run)\n",
+        "        pass\n",
     ),
     retry(
         "an early refresh that was cut off counts",
-        "            run.call.args, run.call.kwargs = args, kwargs\n",
-        "            pass\n",
+        "        run.call.args, run.call.kwargs = before\n",
+        "        pass\n",
     ),
     retry(
         "an early refresh swallows a cancellation",
-        "        if run.was_cancelled(error):\n            raise\n        return\n",
-        "        return\n",
+        "await _reload(run)\n    except Exception as error:\n        if run.was_cancelled(error):\n            raise\n",
+        "await _reload(run)\n    except Exception:\n        pass\n",
     ),
     retry("a rewind is refreshed early", "    if not run.accepts_early(waited):\n        return\n", ""),
     retry("an early abort has no cause", "        chain(error, waited, run.failures.handled, run.entered)\n", ""),
@@ -89,13 +93,13 @@ MUTANTS = [
     ),
     retry(
         "the last look may last for ever",
-        "            with time_limit(run.clock.deadline + GRACE):\n                try:\n                    looked",
-        '            with time_limit(float("inf")):\n                try:\n                    looked',
+        "with time_limit(run.clock.deadline + GRACE):\n                    looked",
+        "with time_limit(1e99):\n                    looked",
     ),
     retry(
         "the last look swallows a cancellation",
-        "                    if run.was_cancelled(error):\n                        raise\n",
-        "                    pass\n",
+        "                if run.was_cancelled(error):\n                    raise\n            if run.settled",
+        "            if run.settled",
     ),
     retry(
         "what the last look finds is not returned",
@@ -148,7 +152,16 @@ MUTANTS = [
     run("what is in doubt leaves none", "in_doubt=leaves_doubt(error) or not is_known", "in_doubt=False"),
     run("a refused connection leaves doubt", "in_doubt=leaves_doubt(error) or not is_known", "in_doubt=True"),
     run("a timed-out append leaves no doubt", "        if in_doubt or self._timed_out:\n", "        if in_doubt:\n"),
-    run("a rejection is not told to the queue", "            self.slot.was_rejected()\n", "            pass\n"),
+    run(
+        "a rejection is not told to the queue",
+        "        self.failures.take_rejection(error)\n        if self.slot is not None:\n",
+        "        self.failures.take_rejection(error)\n        if False:\n",
+    ),
+    run(
+        "a rejection that swallowed a cancellation is not told to the queue",
+        "            if self.slot is not None:\n                self.slot.was_rejected()\n            self.end()\n",
+        "            self.end()\n",
+    ),
     run("an error after doubt is raised at once", '                return "look"\n', "                pass\n"),
     run(
         "a swallowed cancellation is retried",
@@ -234,8 +247,14 @@ MUTANTS = [
         "self.clock.now() + timeout",
     ),
     # Time
-    clock("the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"),
-    clock("waits are cut again and again", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if left <= 0 or left == math.inf:\n"),
+    clock(
+        "the last wait is not cut", "        if self.is_cut or left <= 0 or left == math.inf:\n", "        if True:\n"
+    ),
+    clock(
+        "waits are cut again and again",
+        "        if self.is_cut or left <= 0 or left == math.inf:\n",
+        "        if left <= 0 or left == math.inf:\n",
+    ),
     clock("a last attempt has no time", "1.5 * (self._append + self._reload)", "0.0"),
     clock("nothing is left for a quick attempt", "LEAST_RESERVE = 0.01", "LEAST_RESERVE = 0.0"),
     clock("how long appends take is forgotten", "self._append = max(self._append, seconds)", "pass"),
@@ -267,7 +286,7 @@ MUTANTS = [
     queue("a revoked slot is still held", "        queue.grant.ended = True\n", ""),
     queue("a waiter never goes on without a slot", "            waiter._signal.set()\n", "            pass\n"),
     queue("circles wait", "(mine and queue.would_close_a_circle(mine))", "False"),
-    queue("long circles wait", "            left += queue.grant.waits_for\n", ""),
+    queue("long circles wait", "            left.extend(queue.grant.waits_for)\n", ""),
     queue(
         "what a caller waits for is kept",
         "tuple(other for other in grant.waits_for if other is not queue)",
@@ -302,7 +321,11 @@ MUTANTS = [
         "        grant.ended = True\n        self._leave_from_anywhere(grant)\n",
         "        grant.ended = True\n",
     ),
-    queue("an unhashable key names nothing", "            _refuse_unhashable(self._key)\n", ""),
+    queue(
+        "an unhashable key names nothing",
+        '            _checks.is_hashable("key must return a hashable value, but returned", self._key)\n',
+        "",
+    ),
     queue("keys are kept", "                del queues[key]\n                if queue", "                if queue"),
     queue(
         "a slot is left at once from any thread",
@@ -328,7 +351,11 @@ MUTANTS = [
     ),
     failures("a block's frames are kept", "            drop_frames(self.error, self.handled)\n", "            pass\n"),
     giving_up("what is in doubt is not stored", "InDoubtError if failures.in_doubt else kind", "kind"),
-    giving_up("`reraise` is ignored", "        if policy.reraise and last is not None:\n", "        if False:\n"),
+    giving_up(
+        "`reraise` is ignored",
+        "        if policy.reraise and last is not None and not would_deny:\n",
+        "        if False:\n",
+    ),
     giving_up(
         "`reraise` raises the last error",
         "_reraise(cause if failures.doubt is None else failures.doubt, facts, is_shared)",
@@ -390,7 +417,7 @@ MUTANTS = [
         "        return False\n",
     ),
     call("files are read twice", "(Iterator, AsyncIterator, io.IOBase)", "(Iterator,)"),
-    call("a misbound hook is taken", "                self._refuse_misbound(append, policy.refresh, count)\n", ""),
+    call("a misbound hook is taken", "                self._refuse_misbound(append, refresh, count)\n", ""),
     call("async generators have the wrong cure", "    if is_async_generator(function):\n", "    if False:\n"),
     call(
         "`find_stored` may name anything",

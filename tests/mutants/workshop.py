@@ -15,9 +15,19 @@ from .mutant import Mutant
 ROOT = Path(__file__).parents[2]
 
 FIRST = (
-    *("local_gate", "gate", "guarantees", "attempts", "conflict", "errors", "deadline"),
-    *("regressions_attempts", "regressions_blocks", "regressions_cancellation", "regressions_chain"),
-    *("regressions_in_doubt", "regressions_results", "order", "interrupting", "nesting", "leases"),
+    *(
+        "queue",
+        "queue_order",
+        "queue_waiting",
+        "queue_yields",
+        "nested_calls",
+        "blocks",
+        "conflict",
+        "errors",
+        "deadline",
+    ),
+    *("cancellation", "error_chains", "in_doubt", "find_stored", "results", "transactions"),
+    *("order", "interrupting", "nesting", "leases"),
     *("idempotency", "collecting", "open_calls", "queue_all_runners", "turn_queue_http"),
 )
 """The files that find much in little time; the others run only if these find nothing."""

@@ -1,13 +1,19 @@
 """What an observer is told: the whole record, in order, of each call."""
 
 import dataclasses
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from tenacity import stop_after_attempt
 
-from stale_retry import RetryEvent, StaleSessionError, StaleSessionRetryError, linear, retry_on_stale_session
+from stale_retry import (
+    InDoubtError,
+    RetryEvent,
+    StaleSessionError,
+    StaleSessionRetryError,
+    linear,
+    retry_on_stale_session,
+)
 from stale_retry.testing import Faults, VersionedStore, no_waiting
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +29,7 @@ async def by_call(retrying, store, session, event):
 
 async def by_attempts(retrying, store, session, event):
     async for attempt in retrying.attempts(session):
-        async with attempt:
+        with attempt:
             await store.append(attempt.session, event)
 
 
@@ -91,7 +97,6 @@ async def test_an_append_that_is_settled_by_a_hook_counts_as_recovered(way):
         ({"max_attempts": 2}, 1, 2, 500, "max_attempts"),
         ({"max_attempts": 1}, 0, 1, 0, "max_attempts"),
         ({"stop": stop_after_attempt(2)}, 1, 2, 500, "stop"),
-        ({"deadline": 2000}, 2, 3, 1500, "deadline"),
     ],
 )
 async def test_an_append_that_gives_up_reports_the_reason_last(way, options, retries, attempt, elapsed, reason):
@@ -102,6 +107,19 @@ async def test_an_append_that_gives_up_reports_the_reason_last(way, options, ret
         *(retrying_event(n, store.errors[n - 1], sum(k * 500 for k in range(1, n))) for n in range(1, retries + 1)),
         RetryEvent("gave_up", "append_event", attempt, None, elapsed, store.errors[attempt - 1], reason),
     ]
+
+
+async def test_a_deadline_cuts_the_last_wait_that_is_reported(way):
+    store, told = Rejected(9), Told()
+    with no_waiting(), pytest.raises(StaleSessionRetryError):
+        await way(policy(store, told, deadline=2000), store, store.open(), "event")
+    assert [(event.kind, event.attempt, round(event.wait or 0, -1), event.elapsed) for event in told] == [
+        ("retrying", 1, 500, 0),
+        ("retrying", 2, 1000, 500),
+        ("retrying", 3, 500, 1500),
+        ("gave_up", 4, 0, 2000),
+    ]
+    assert told[-1].reason == "deadline"
 
 
 async def test_a_session_that_is_gone_is_reported_with_the_stale_error(way):
@@ -127,23 +145,32 @@ async def test_a_refresh_that_failed_is_reported_with_its_own_error(way):
     ]
 
 
-async def test_a_gate_that_cannot_be_entered_is_reported_with_its_own_error(way):
-    class LockLost(Exception):
-        pass
-
-    @asynccontextmanager
-    async def gate(session):
-        raise LockLost
-        yield
+async def test_a_look_for_the_event_that_failed_is_reported_as_a_failed_refresh(way):
+    def find_stored(session):
+        raise LookupError
 
     store, told = Rejected(1), Told()
-    with no_waiting(), pytest.raises(LockLost) as lost:
-        await way(policy(store, told, gate=gate), store, store.open(), "event")
+    with no_waiting(), pytest.raises(InDoubtError) as gave_up:
+        await way(policy(store, told, find_stored=find_stored), store, store.open(), "event")
+    assert isinstance(gave_up.value.__cause__, LookupError)
+    assert [(event.kind, event.reason) for event in told] == [("retrying", None), ("gave_up", "refresh_failed")]
+    assert told[-1].error is gave_up.value.__cause__
+
+
+async def test_an_append_that_find_stored_finds_counts_as_recovered(way):
+    store, told = Rejected(1), Told()
+    with no_waiting():
+        await way(policy(store, told, find_stored=lambda session: True), store, store.open(), "event")
     (error,) = store.errors
-    assert told == [
-        retrying_event(1, error),
-        RetryEvent("gave_up", "append_event", 1, None, 500, lost.value, "gate_failed"),
-    ]
+    assert told == [retrying_event(1, error), RetryEvent("recovered", "append_event", 1, None, 500, error)]
+
+
+async def test_what_may_be_stored_is_reported_as_in_doubt(way):
+    store, told = Rejected(0, lost_acknowledgements=9), Told()
+    options = {"in_doubt": ConnectionError, "on_conflict": lambda conflict: None, "max_attempts": 2}
+    with no_waiting(), pytest.raises(InDoubtError):
+        await way(policy(store, told, **options), store, store.open(), "event")
+    assert [(event.kind, event.in_doubt) for event in told] == [("retrying", True), ("gave_up", True)]
 
 
 async def test_a_conflict_hook_that_aborts_is_reported_with_its_own_error(way):

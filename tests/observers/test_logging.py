@@ -11,6 +11,7 @@ from stale_retry.testing import Faults, VersionedStore, no_waiting
 
 STALE = StaleSessionError("version 3 is stale")
 RETRYING = RetryEvent("retrying", "append_event", 2, 0.214, 0.338, STALE)
+IN_DOUBT = RetryEvent("retrying", "append_event", 2, 0.214, 0.338, ConnectionError("lost"), in_doubt=True)
 RECOVERED = RetryEvent("recovered", "append_event", 3, None, 0.55, STALE)
 GAVE_UP = RetryEvent("gave_up", "append_event", 6, None, 7.5, STALE, "max_attempts")
 
@@ -24,9 +25,14 @@ def logged(caplog):
 @pytest.mark.parametrize(
     ("event", "level", "line"),
     [
-        (RETRYING, "WARNING", "append_event is stale, attempt 3 in 0.21 s (0.34 s so far)"),
-        (RECOVERED, "INFO", "append_event recovered on attempt 3 after 0.55 s"),
-        (GAVE_UP, "ERROR", "append_event gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
+        (RETRYING, "WARNING", "append_event: StaleSessionError, attempt 3 in 0.21 s (0.34 s so far)"),
+        (
+            IN_DOUBT,
+            "WARNING",
+            "append_event: ConnectionError, may be stored, attempt 3 in 0.21 s (0.34 s so far)",
+        ),
+        (RECOVERED, "INFO", "append_event: stored after StaleSessionError, attempt 3, 0.55 s"),
+        (GAVE_UP, "ERROR", "append_event: gave up after attempt 6 and 7.50 s: max_attempts (StaleSessionError)"),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -70,9 +76,9 @@ async def append_through(store, **options):
 async def test_a_policy_without_observers_logs(logged):
     first, second, recovered = await append_through(VersionedStore(Faults(stale=2)))
     assert [record.getMessage() for record in logged.records] == [
-        f"append_event is stale, attempt 2 in 0.50 s ({first.elapsed:.2f} s so far)",
-        f"append_event is stale, attempt 3 in 1.00 s ({second.elapsed:.2f} s so far)",
-        f"append_event recovered on attempt 3 after {recovered.elapsed:.2f} s",
+        f"append_event: StaleSessionError, attempt 2 in 0.50 s ({first.elapsed:.2f} s so far)",
+        f"append_event: StaleSessionError, attempt 3 in 1.00 s ({second.elapsed:.2f} s so far)",
+        f"append_event: stored after StaleSessionError, attempt 3, {recovered.elapsed:.2f} s",
     ]
 
 
@@ -82,7 +88,7 @@ async def test_a_policy_that_gives_up_logs_an_error(logged):
         await append_through(VersionedStore(Faults(stale=9)), max_attempts=2)
     last = logged.records[-1]
     assert last.levelname == "ERROR"
-    assert last.getMessage().startswith("append_event gave up after attempt 2 and ")
+    assert last.getMessage().startswith("append_event: gave up after attempt 2 and ")
     assert last.getMessage().endswith(" s: max_attempts (StaleSessionError)")
 
 

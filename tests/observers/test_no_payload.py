@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import traceback
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import anyio
 import prometheus_client
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from stale_retry import StaleSessionError, StaleSessionRetryError, linear, retry_on_stale_session
+from stale_retry import InDoubtError, StaleSessionError, StaleSessionRetryError, linear, retry_on_stale_session
 from stale_retry.observers.logging import log_event
 from stale_retry.observers.opentelemetry import OpenTelemetryObserver
 from stale_retry.observers.prometheus import PrometheusObserver
@@ -75,20 +75,6 @@ async def gone(session):
     return None
 
 
-@asynccontextmanager
-async def locked_out(session):
-    raise duplicate()
-    yield
-
-
-@asynccontextmanager
-async def never_unlocked(session):
-    try:
-        yield
-    finally:
-        raise RuntimeError("the lock was lost")
-
-
 def broken_observer(event):
     raise RuntimeError("the observer is broken")
 
@@ -110,9 +96,11 @@ ENDINGS = {
     "deadline": ([stale] * 9, {"deadline": 2.0}),
     "session gone": ([stale], {"refresh": gone}),
     "refresh failed": ([stale], {"refresh": failing}),
-    "gate failed": ([stale], {"gate": locked_out}),
-    "gate not released": ([stale, None], {"gate": never_unlocked}),
-    "gate not released after an error": ([stale, duplicate], {"gate": never_unlocked}),
+    "key raises": ([], {"key": failing}),
+    "key is not hashable": ([], {"key": lambda session: [SECRET]}),
+    "found": ([stale], {"find_stored": lambda session: SECRET}),
+    "look failed": ([stale], {"find_stored": lambda session: failing()}),
+    "in doubt": ([duplicate], {"in_doubt": DuplicateEvent, "find_stored": lambda session: None, "max_attempts": 1}),
     "aborted": ([stale], {"on_conflict": failing}),
     "hook answers nonsense": ([stale], {"on_conflict": lambda conflict: SECRET}),
     "hook adds an argument": ([stale], {"on_conflict": adds_an_argument}),
@@ -190,7 +178,7 @@ async def decorated(policy, store):
 async def block(policy, store):
     async for attempt in policy.attempts(Session()):
         assert SECRET not in repr(attempt)
-        async with attempt:
+        with attempt:
             await store.append(attempt.session, SECRET)
 
 
@@ -235,18 +223,16 @@ async def test_nothing_we_say_quotes_a_payload(heard, ending, way):
 
     everything = [*heard, *everyone.said(), *shown]
     assert not [text for text in everything if SECRET in text]
-    if ending not in ("stored at once", "not stale"):
-        assert any("append_event is stale" in text or "gave up" in text for text in heard)
+    if ending not in ("stored at once", "not stale", "key raises", "key is not hashable"):
+        assert any("append_event: StaleSessionError, attempt" in text or "gave up" in text for text in heard)
         assert any("the observer is broken" in text for text in heard)
-    if "gate not released" in ending:
-        assert any("the lock was lost" in text for text in heard)
 
 
 def what_is_ours(error):
     """Of a chain of errors, the texts and notes that we wrote."""
     while error is not None:
         yield from getattr(error, "__notes__", ())
-        if isinstance(error, (StaleSessionRetryError, TypeError)):
+        if isinstance(error, (StaleSessionRetryError, InDoubtError, TypeError)):
             yield from (str(error), repr(error), *traceback.format_exception_only(error))
         error = error.__cause__ or error.__context__
 
@@ -259,7 +245,7 @@ async def test_a_call_that_is_cancelled_quotes_no_payload(heard):
         )
         await decorated(policy, store)
     assert scope.cancelled_caught
-    assert any("append_event is stale" in text for text in heard)
+    assert any("append_event: StaleSessionError" in text for text in heard)
     assert not [text for text in (*heard, *everyone.said()) if SECRET in text]
 
 

@@ -59,7 +59,7 @@ def test_these_are_right(options):
 
 def test_a_key_must_be_hashable_and_an_abort_hook_callable():
     turns = TurnQueue()
-    with pytest.raises(TypeError, match="unhashable"):
+    with pytest.raises(TypeError, match="the key of a turn must be hashable, but is a list; use a string"):
         turns(["session"])
     with pytest.raises(TypeError, match="abort must be a plain function"):
         turns("session", abort=True)

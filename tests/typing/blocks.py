@@ -24,9 +24,9 @@ async def with_a_block() -> Session:
     return attempts.session
 
 
-async def with_an_asynchronous_block() -> None:
+async def entered_by_name() -> None:
     async for attempt in retrying.attempts(session):
-        async with attempt as entered:
+        with attempt as entered:
             assert_type(entered, Attempts[Session])
             await store.append_once(attempt.session, event)
             await store.append_once(attempt, event)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -68,7 +68,7 @@ class Runner:
     async def send(self, *events: Event) -> int:
         attempts = retrying.attempts(self.session)
         async for attempt in attempts:
-            async with attempt:
+            with attempt:
                 for each in events:
                     await store.append_once(attempt.session, each)
         self.session = attempts.session

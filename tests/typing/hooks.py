@@ -1,10 +1,8 @@
-"""Hooks, gates and observers of one's own types; and what a caller catches."""
+"""Hooks, keys and observers of one's own types; and what a caller catches."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from store import Event, Receipt, Session, Store, event, load, reload, session, store
 from typing_extensions import assert_type
@@ -25,7 +23,7 @@ from stale_retry import (
 from stale_retry.observers.opentelemetry import OpenTelemetryObserver
 from stale_retry.observers.prometheus import PrometheusObserver
 from stale_retry.testing import VersionedSession, VersionedStore, no_waiting
-from stale_retry.typing import ConflictHook, Gate, Kind, LocalGate, Observer, Reason, Refresh, Settled
+from stale_retry.typing import ConflictHook, FindStored, Key, Kind, Observer, Reason, Refresh, Settled
 
 # Refresh hooks
 
@@ -98,39 +96,24 @@ def returns_a_session(conflict: Conflict[Session]) -> Session:
     return conflict.fresh
 
 
-# Gates
-
-
-@asynccontextmanager
-async def lock(session: Session) -> AsyncGenerator[None]:
-    print("locked", session.id)
-    yield
-
-
-class Lock:
-    def __call__(self, session: Session) -> AbstractAsyncContextManager[object]:
-        return lock(session)
-
-
-async def gates() -> None:
-    queue = local_gate(lambda session: session.id)
-    assert_type(queue, LocalGate)
-    local_gate(by_id)
-    retry_on_stale_session(load, gate=queue)
-    retry_on_stale_session(load, key=lambda session: (session.id, session.version))
-    retry_on_stale_session(load, gate=lock)
-    retry_on_stale_session(load, gate=Lock())
-    retry_on_stale_session(load, gate=[local_gate(lambda session: session.id), lock])
-    several: list[Gate] = [queue, lock, Lock()]
-    retry_on_stale_session(load, gate=several)
-    async with queue(session):
-        assert_type(len(queue), int)
-    local_gate("id")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    retry_on_stale_session(load, gate=by_id)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+# The queue's key, and looking for an event
 
 
 def by_id(session: Session) -> str:
     return session.id
+
+
+async def find_stored(session: Session, event: object) -> bool:
+    return False
+
+
+def keys_and_finders() -> None:
+    keys: list[Key | None] = [by_id, lambda session: (session.id, session.version), None]
+    finders: list[FindStored | None] = [find_stored, None]
+    for key, finder in zip(keys, finders, strict=True):
+        retry_on_stale_session(load, key=key, find_stored=finder)
+    retry_on_stale_session(load, key="id")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    retry_on_stale_session(load, find_stored=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # Observers

@@ -51,7 +51,7 @@ async def append(session: Session, event: Event) -> Receipt:
     return Receipt(session.version)
 
 
-OURS: OptionsButRefresh = {"deadline": 30, "max_attempts": 10, "gate": None}
+OURS: OptionsButRefresh = {"deadline": 30, "max_attempts": 10, "key": None}
 
 
 def retrying_with(**options: Unpack[OptionsButRefresh]) -> StaleSessionRetrying:
@@ -96,7 +96,6 @@ def waits() -> None:
         exponential(0.05, factor=3, max=2.0) + constant(0.01),
         wait_chain(wait_fixed(0), wait_fixed(1)),
         lambda retry_state: float(retry_state.attempt_number),
-        by_attempt,
     ]
     jitters: list[Jitter | None] = [
         full_jitter,
@@ -150,7 +149,6 @@ def what_is_stale() -> None:
         CompareAndSetFailed,
         (CompareAndSetFailed, StaleSessionError),
         lost,
-        lost_says_the_server,
         not_of_a_compaction,
         lambda error: isinstance(error, CompareAndSetFailed),
         retry_if_stale_session() | retry_if_exception_type(CompareAndSetFailed),
@@ -176,12 +174,14 @@ async def by_result() -> None:
 
 def wrong() -> None:
     retry_on_stale_session()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    retry_on_stale_session(load, "session")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    retry_on_stale_session(load, "session")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
     retry_on_stale_session("load")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, max_attempt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     retry_on_stale_session(load, max_attempts=2.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, deadline="90")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, jitter="full")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    retry_on_stale_session(load, backoff=by_attempt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    retry_on_stale_session(load, on=lost_says_the_server)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, backoff=exponential)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, on=409)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     retry_on_stale_session(load, on=KeyboardInterrupt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -14,7 +14,7 @@ from stale_retry import (
     retry_transaction,
     retry_with,
 )
-from stale_retry.typing import Key, TransactionOptions
+from stale_retry.typing import TransactionKey, TransactionOptions
 
 
 @retry_transaction(key="account_id", on=retry_if_conflict())
@@ -31,7 +31,7 @@ def account_of(account_id: str, amount: int) -> str:
     return account_id
 
 
-@retry_transaction(key=account_of, gate=[local_gate(lambda key: key)])
+@retry_transaction(key=account_of)
 async def transfer(account_id: str, amount: int) -> Receipt:
     return Receipt(amount)
 
@@ -106,11 +106,12 @@ def ours(**options: Unpack[TransactionOptions]) -> TransactionRetrying:
 def options() -> None:
     assert_type(ours(deadline=3), TransactionRetrying)
     assert_type(retry_transaction().replace(key=None, max_attempts=3), TransactionRetrying)
-    keys: list[Key] = ["account_id", ["bank", "account_id"], account_of]
+    keys: list[TransactionKey] = ["account_id", ["bank", "account_id"], account_of]
     for key in keys:
         retry_transaction(key=key)
-    retry_transaction("account_id")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    retry_transaction("account_id")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
     retry_transaction(key=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    retry_transaction(in_doubt=TimeoutError)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    retry_transaction(in_doubt=TimeoutError, find_stored=account_of)
+    retry_transaction(on_conflict=account_of)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     retry_transaction(refresh=account_of)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     retry_transaction()(account_of)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ from stale_retry import (
     InDoubtError,
     StaleSessionError,
     constant,
+    retry_if_conflict,
     retry_transaction,
     retry_with,
 )
@@ -62,7 +63,7 @@ def test_every_attempt_is_the_whole_function_with_the_arguments_as_they_came(vir
 
 
 @pytest.mark.parametrize("key", ["account_id", ("account_id",), lambda account_id, amount: account_id])
-def test_contenders_of_one_key_take_turns_and_none_is_rejected(virtually, key):
+def test_callers_with_one_key_queue_and_none_is_rejected(virtually, key):
     bank = Bank()
 
     async def main():
@@ -72,7 +73,7 @@ def test_contenders_of_one_key_take_turns_and_none_is_rejected(virtually, key):
     assert (bank.balance, bank.runs) == (90, 10)
 
 
-def test_without_a_key_nobody_queues_and_every_caller_still_commits_once(virtually):
+def test_without_a_key_there_is_no_queue_and_every_caller_still_commits_once(virtually):
     bank = Bank()
 
     async def main():
@@ -132,13 +133,10 @@ async def test_a_method_a_staticmethod_and_a_classmethod_are_run_again_too():
     assert Account.runs == 8
 
 
-@pytest.mark.parametrize("options", [{"key": "account_id"}, {}])
-@pytest.mark.parametrize("key", [None, lambda account_id, amount: account_id])
+@pytest.mark.parametrize("key", [None, "account_id", lambda account_id, amount: account_id])
 @pytest.mark.parametrize("on", [StaleSessionError, Exception])
-async def test_a_wrong_call_is_the_functions_own_type_error(options, key, on):
-    if key is not None and options:
-        options = {**options, "key": key}
-    withdraw = retry_transaction(**{**SOON, "on": on}, **options, max_attempts=2)(Bank().withdraw)
+async def test_a_wrong_call_is_the_functions_own_type_error(key, on):
+    withdraw = retry_transaction(**{**SOON, "on": on}, key=key, max_attempts=2)(Bank().withdraw)
     for wrong in [("account",), (), ("account", 1, 2)]:
         with pytest.raises(TypeError, match=r"withdraw\(\)"):
             await withdraw(*wrong)
@@ -174,6 +172,25 @@ def test_a_function_cancelled_by_attempt_timeout_is_in_doubt(virtually):
     virtually(main)
 
 
+def test_a_caller_whose_turn_does_not_come_goes_on_when_a_quarter_of_its_deadline_is_left(virtually):
+    runs = []
+
+    @retry_transaction(key="account_id", deadline=4, **SOON)
+    async def withdraw(account_id, seconds):
+        runs.append((seconds, anyio.current_time()))
+        await anyio.sleep(seconds)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(withdraw, "account", 60)
+            await anyio.wait_all_tasks_blocked()
+            await withdraw("account", 0)
+            tasks.cancel_scope.cancel()
+
+    virtually(main)
+    assert runs == [(60, 0), (0, pytest.approx(3))]
+
+
 async def test_answers_may_be_rejections_here_too():
     answers = iter([0, 0, 1])
 
@@ -185,6 +202,19 @@ async def test_answers_may_be_rejections_here_too():
 
 
 class TestOptions:
+    def test_in_doubt_needs_find_stored(self):
+        with pytest.raises(ValueError, match="in_doubt needs find_stored"):
+            retry_transaction(in_doubt=ConnectionError)
+
+    @pytest.mark.parametrize("option", ["refresh", "session", "on_conflict", "gate"])
+    def test_there_is_no_option_for_what_a_transaction_has_not(self, option):
+        with pytest.raises(TypeError, match=f"unknown option '{option}'"):
+            retry_transaction(**{option: lambda *_: None})
+
+    def test_find_stored_must_name_parameters_of_the_function(self):
+        with pytest.raises(TypeError, match=r"find_stored must name parameters of .*withdraw.* has no 'account'"):
+            retry_transaction(find_stored=lambda account: None)(Bank().withdraw)
+
     @pytest.mark.parametrize("key", [1, (), ("a", 1), []])
     def test_a_key_that_is_none_is_refused(self, key):
         with pytest.raises(TypeError, match="key must be the name of a parameter"):
@@ -230,3 +260,77 @@ def test_a_key_that_comes_by_keyword_only_is_queued_for_too(virtually):
                 tasks.start_soon(lambda: withdraw(account_id="account"))
 
     virtually(main)
+
+
+class TestFindStored:
+    """A commit whose answer got lost, which only looking can tell from one that failed."""
+
+    def ledger(self, faults, **options):
+        """A function that notes each commit, and raises these errors after it or, for a rejection, instead of it."""
+        committed, asked, left = [], [], list(faults)
+
+        async def find_stored(transfer_id):
+            asked.append(transfer_id)
+            return transfer_id in committed
+
+        @retry_transaction(**{**SOON, "find_stored": find_stored, "in_doubt": ConnectionError, **options})
+        async def transfer(transfer_id, amount):
+            fault = left.pop(0) if left else None
+            if not isinstance(fault, StaleSessionError):
+                committed.append(transfer_id)
+            if fault is not None:
+                raise fault
+            return amount
+
+        return transfer, committed, asked
+
+    async def test_a_commit_that_is_found_ends_the_call_with_what_was_found(self):
+        transfer, committed, asked = self.ledger([ConnectionError()])
+        assert await transfer("id", 5) is True
+        assert committed == asked == ["id"]
+
+    async def test_it_looks_after_a_plain_conflict_too(self):
+        transfer, committed, asked = self.ledger([StaleSessionError()])
+        assert await transfer("id", amount=5) == 5
+        assert committed == asked == ["id"]
+
+    async def test_giving_up_looks_once_more(self):
+        transfer, committed, _ = self.ledger([ConnectionError()], max_attempts=1)
+        assert await transfer("id", 5) is True
+        assert committed == ["id"]
+
+    async def test_a_look_that_fails_leaves_doubt_in_the_words_of_a_transaction(self):
+        def find_stored(transfer_id):
+            raise OSError("unreachable")
+
+        transfer, _, _ = self.ledger([ConnectionError()] * 9, max_attempts=2, find_stored=find_stored)
+        with pytest.raises(InDoubtError, match="It may be committed") as caught:
+            await transfer("id", 5)
+        assert caught.value.reason == "refresh_failed"
+
+    async def test_an_iterator_that_a_second_attempt_would_find_empty_is_refused(self):
+        @retry_transaction(**SOON)
+        async def store_all(rows):
+            raise StaleSessionError
+
+        with pytest.raises(TypeError, match=r"read only once \(rows\)"):
+            await store_all(iter([1, 2]))
+
+
+async def test_a_rejection_that_surfaces_from_a_task_group_is_retried():
+    runs = []
+
+    @retry_transaction(**{**SOON, "on": retry_if_conflict()})
+    async def transfer():
+        runs.append(1)
+
+        async def fails_once():
+            await anyio.lowlevel.checkpoint()
+            if len(runs) == 1:
+                raise StaleSessionError
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails_once)
+
+    await transfer()
+    assert len(runs) == 2

@@ -109,10 +109,26 @@ class TestAMethod:
     def test_bound_is_a_bound_method_and_shows_what_one_shows(self):
         bound = Store().append
         assert inspect.ismethod(bound)
+        assert inspect.iscoroutinefunction(bound)
+        assert (bound.__name__, bound.__qualname__, bound.__doc__) == ("append", "Store.append", "Store one event.")
         assert bound.__func__ is Store.__dict__["append"]
         assert bound.mark == "below"
         assert str(inspect.signature(bound)) == "(session: str, event: int) -> bool"
         assert typing.get_type_hints(bound) == {"session": str, "event": int, "return": bool}
+
+    def test_bound_equals_itself_and_nothing_else_and_has_nothing_of_its_own(self):
+        store = Store()
+        assert store.append == store.append
+        assert hash(store.append) == hash(store.append)
+        assert store.append != Store().append
+        assert store.append.__self__ is store
+        with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+            _ = store.append.nonsense
+
+    def test_bound_can_be_pickled_and_copied_with_its_instance(self):
+        store = Store()
+        assert type(pickle.loads(pickle.dumps(store.append)).__self__) is Store
+        assert copy.copy(store.append) == store.append
 
     def test_in_a_class_is_a_function_staticmethod_or_classmethod(self):
         assert inspect.isfunction(vars(Store)["append"])
@@ -209,6 +225,7 @@ class TestOtherCallables:
         assert str(inspect.signature(part)) == "(session: str, event: int, *, author: str = 'me') -> bool"
         assert str(inspect.signature(whole)) == "(session: str, event: int) -> bool"
         assert [await part("session", 1), await whole("session", 1)] == [True, True]
+        assert (part.__qualname__, whole.__qualname__) == ("append", "TestOtherCallables.Appender")
 
 
 def test_a_policy_of_functions_can_be_pickled_and_copied():
@@ -216,3 +233,46 @@ def test_a_policy_of_functions_can_be_pickled_and_copied():
     for twin in (pickle.loads(pickle.dumps(policy)), copy.copy(policy), copy.deepcopy(policy)):
         assert (twin.refresh, twin.deadline, twin.session) == (reload, 5, "chat")
         assert twin.on.exception_types == (StaleSessionError, OSError)
+
+
+class TestRetryWith:
+    """The one way to change the policy of a decorated append."""
+
+    async def test_makes_a_changed_append_and_leaves_the_original_alone(self):
+        rejected = []
+
+        @retry_on_stale_session(reload, **SOON)
+        async def append(session, event):
+            rejected.append(session)
+            if len(rejected) % 2:
+                raise StaleSessionError
+            return "stored"
+
+        once = retry_with(append, max_attempts=1)
+        assert append.retrying.max_attempts is None
+        assert (once.retrying.max_attempts, once.retrying.refresh) == (1, reload)
+        with pytest.raises(StaleSessionError):
+            await once("session", 1)
+        rejected.clear()
+        assert await append("session", 1) == "stored"
+
+    async def test_keeps_a_bound_method_bound_and_an_unbound_one_unbound(self):
+        store = Store()
+        assert retry_with(store.append, max_attempts=1).__self__ is store
+        assert await retry_with(store.append, max_attempts=1)("session", 1) is True
+        assert await retry_with(Store.append, name="other")(store, "session", 1) is True
+        assert await retry_with(store.static, max_attempts=2)("session", 1) is True
+
+    async def test_may_change_a_changed_one_again(self):
+        twice = retry_with(retry_with(append, deadline=5), max_attempts=2)
+        assert (twice.retrying.deadline, twice.retrying.max_attempts) == (5, 2)
+
+    def test_there_is_no_attribute_for_it(self):
+        assert not hasattr(append, "retry_with")
+        assert not hasattr(Store().append, "retry_with")
+
+    def test_refuses_what_is_not_decorated_and_what_a_new_policy_refuses(self):
+        with pytest.raises(TypeError, match=r"Appender\.__call__ is not decorated"):
+            retry_with(TestOtherCallables.Appender().__call__, deadline=5)
+        with pytest.raises(TypeError, match="unknown option 'max_attempt'; did you mean 'max_attempts'"):
+            retry_with(append, max_attempt=2)

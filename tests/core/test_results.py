@@ -9,7 +9,7 @@ import tenacity
 
 from stale_retry import AttemptsExhaustedError, StaleSessionError, retry_on_stale_session
 
-from .ways import SOON, keys_in_use
+from .ways import SOON, Thing
 
 pytestmark = pytest.mark.anyio
 
@@ -39,13 +39,21 @@ STRATEGIES = {
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("key", [None, str], ids=["no queue", "queue"])
+@pytest.mark.parametrize("key", [None, repr], ids=["no queue", "queue"])
 async def test_an_answer_that_is_to_be_retried_is_a_rejection(strategy, key):
     append = compare_and_set(2)
     policy = retry_on_stale_session(lambda session: session + 1, on=STRATEGIES[strategy], key=key, **SOON)
     assert await policy.call(append, 0, "event") is True
     assert append.made == [0, 1, 2]
     assert await policy(append)(10, "event") is True
+
+
+def test_an_async_strategy_for_results_is_refused():
+    async def refused(answer):
+        return answer is False
+
+    with pytest.raises(TypeError, match=r"on must be .*plain function"):
+        retry_on_stale_session(lambda session: session, on=tenacity.asyncio.retry_if_result(refused))
 
 
 @pytest.mark.parametrize("reraise", [False, True])
@@ -115,7 +123,7 @@ def test_a_strategy_that_takes_every_answer_for_a_rejection_is_refused(strategy)
 
 
 @pytest.mark.parametrize("strategy", [IS_FALSE, IS_FALSE | tenacity.retry_if_exception_type(OSError)])
-def test_a_block_has_no_answer_so_a_judge_of_answers_is_refused(strategy):
+def test_a_block_has_no_answer_so_a_strategy_for_answers_is_refused(strategy):
     policy = retry_on_stale_session(lambda session: session, on=strategy)
     with pytest.raises(TypeError, match="a block has none"):
         policy.attempts("session")
@@ -144,32 +152,26 @@ async def test_an_answer_given_in_spite_of_a_cancellation_is_the_callers_and_is_
     assert made == [0]
 
 
-async def test_a_judge_of_results_that_raises_ends_the_call_and_leads_to_the_rejection_before():
+async def test_a_strategy_for_results_that_raises_ends_the_call_and_leads_to_the_rejection_before():
     asked = []
 
-    def plain(answer):
+    def judge(answer):
         asked.append(answer)
         if len(asked) == 2:
             raise ZeroDivisionError
         return answer is False
 
-    strategy = tenacity.retry_if_result(plain)
+    policy = retry_on_stale_session(lambda session: session, on=tenacity.retry_if_result(judge), key=repr, **SOON)
     with pytest.raises(ZeroDivisionError) as caught:
-        await retry_on_stale_session(lambda session: session, on=strategy, key=str, **SOON).call(
-            compare_and_set(9), 0, "event"
-        )
+        await policy.call(compare_and_set(9), 0, "event")
     assert isinstance(caught.value.__cause__, StaleSessionError)
-    assert keys_in_use() == 0
-
-
-class Session:
-    pass
+    assert len(policy.queues) == 0
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="nobody counts cancellations before")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_who_waits_does_not_take_such_an_answer_for_an_event_that_is_stored():
-    refreshed, made, started, session = [], [], asyncio.Event(), Session()
+async def test_a_waiter_does_not_take_such_an_answer_for_an_event_that_is_stored():
+    refreshed, made, started, session = [], [], asyncio.Event(), Thing()
 
     async def append(session, event):
         made.append(event)
@@ -185,8 +187,7 @@ async def test_who_waits_does_not_take_such_an_answer_for_an_event_that_is_store
         refreshed.append(session)
         return session
 
-    key = lambda session: "all"
-    policy = retry_on_stale_session(refresh, on=IS_FALSE, key=key, **SOON)
+    policy = retry_on_stale_session(refresh, on=IS_FALSE, key=lambda session: "all", **SOON)
     first = asyncio.create_task(policy.call(append, session, "first"))
     await started.wait()
     others = [asyncio.create_task(policy.call(append, session, event)) for event in ("second", "third")]

@@ -1,17 +1,23 @@
 """Doubt: an attempt that was not answered may have stored the event, and nobody may say that it has not."""
 
+import errno
+
 import anyio
 import pytest
 
 from stale_retry import (
+    AttemptsExhaustedError,
     DeadlineExceededError,
     InDoubtError,
     SessionGoneError,
     StaleSessionError,
+    retry_if_conflict,
+    retry_if_transient,
     retry_on_stale_session,
 )
 from stale_retry.testing import VersionedStore
 
+from .lookalikes import lookalike
 from .ways import SOON, WAYS, append_in
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +78,7 @@ async def test_a_doubt_stays_however_the_call_ends_and_whatever_was_rejected_sin
     options = {
         "max_attempts": {"max_attempts": 3},
         "stop": {"stop": lambda state: state.attempt_number == 3},
-        "deadline": {"deadline": 0.05},
+        "deadline": {"backoff": lambda state: 0.001 if state.attempt_number < 3 else 100, "deadline": 0.1},
         "session_gone": {"refresh": reloading("fresh", "fresh", None)},
         "refresh_failed": {"refresh": reloading("fresh", "fresh", OSError("the reload"))},
     }[end]
@@ -128,11 +134,6 @@ async def test_a_hook_that_finds_the_event_ends_the_call_as_a_success(way):
     assert await append_with(policy, store.append, session, way) == "found"
     assert store.events() == ["event"]
     assert [event.kind for event in events] == ["retrying", "recovered"]
-
-
-async def test_in_doubt_without_find_stored_or_a_hook_is_refused():
-    with pytest.raises(ValueError, match="in_doubt needs find_stored"):
-        retry_on_stale_session(lambda session: session, in_doubt=ConnectionError)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -202,3 +203,49 @@ async def test_an_error_that_nobody_accepts_after_a_doubt_is_raised_as_it_is_and
         await append_with(policy, answering(doubt, other))
     assert caught.value is other
     assert other.__cause__ is doubt
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+SERIALIZATION = lookalike("asyncpg.exceptions.SerializationError", sqlstate="40001")
+ON = {
+    "types": (StaleSessionError, ConnectionError),
+    "a function": lambda error: True,
+    "a union": retry_if_conflict() | retry_if_transient(),
+    "in_doubt": retry_if_transient(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("listed", ON)
+class TestATransientErrorLeavesDoubtWhereverItIsListed:
+    """It may be listed under `on` because the append is idempotent: it is retried, and the end stays honest."""
+
+    async def ends_with(self, way, listed, *answers):
+        options = {**DOUBT, "in_doubt": ON[listed]} if listed == "in_doubt" else {"on": ON[listed]}
+        policy = retry_on_stale_session(lambda session: session, max_attempts=2, **SOON, **options)
+        with pytest.raises(Exception) as caught:
+            await append_with(policy, answering(*answers), way=way)
+        return type(caught.value)
+
+    async def test_after_a_lost_connection(self, way, listed):
+        assert await self.ends_with(way, listed, ConnectionError("lost")) is InDoubtError
+        assert await self.ends_with(way, listed, ConnectionResetError("lost"), StaleSessionError()) is InDoubtError
+
+    async def test_but_not_after_one_that_proves_that_nothing_ran(self, way, listed):
+        assert await self.ends_with(way, listed, REFUSED) is AttemptsExhaustedError
+
+    async def test_but_not_after_a_conflict_that_is_transient_too(self, way, listed):
+        expected = type(SERIALIZATION) if listed == "types" else AttemptsExhaustedError
+        assert await self.ends_with(way, listed, SERIALIZATION) is expected
+
+
+async def test_an_error_listed_as_in_doubt_of_which_nothing_is_known_leaves_doubt():
+    policy = retry_on_stale_session(lambda session: session, max_attempts=2, **SOON, **{**DOUBT, "in_doubt": KeyError})
+    with pytest.raises(InDoubtError):
+        await append_with(policy, answering(KeyError("the driver's own")))
+
+
+async def test_an_error_listed_under_on_of_which_nothing_is_known_is_a_rejection():
+    policy = retry_on_stale_session(lambda session: session, max_attempts=2, on=KeyError, **SOON)
+    with pytest.raises(AttemptsExhaustedError):
+        await append_with(policy, answering(KeyError("the store's own rejection")))

@@ -1,17 +1,18 @@
-"""`retrying.attempts(...)`: a block of code in a runner's own loop."""
+"""`policy.attempts(...)`: a block of code in a runner's own loop, retried."""
+
+import sys
 
 import anyio
 import pytest
 from tenacity import stop_after_attempt
 
-from stale_retry import (
-    AttemptsExhaustedError,
-    StaleSessionError,
-    retry_on_stale_session,
-)
+from stale_retry import AttemptsExhaustedError, StaleSessionError, retry_on_stale_session
 from stale_retry.testing import VersionedStore
 
 from .ways import SOON, by_id, keys_in_use
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -68,8 +69,7 @@ class TestTheLoop:
     @pytest.mark.parametrize("rejections", [0, 1])
     async def test_break_inside_the_block_ends_it_as_a_success(self, store, retrying, rejections):
         events = []
-        key = by_id
-        async for attempt in retrying.replace(observers=events.append, key=key).attempts(store.open()):
+        async for attempt in retrying.replace(observers=events.append, key=by_id).attempts(store.open()):
             with attempt:
                 if attempt.number <= rejections:
                     raise StaleSessionError
@@ -133,46 +133,15 @@ class TestTheLoop:
                     await anyio.sleep_forever()
         assert store.refreshes == 0
 
-    @pytest.mark.parametrize("gated", [False, True])
-    @pytest.mark.parametrize("timed", [False, True])
-    async def test_cancel_scopes_and_task_groups_may_be_opened_around_the_block(self, store, retrying, gated, timed):
-        # Once the attempt's own scope was the outer one, and leaving it first was an error after the event was stored.
-        store.faults.stale = 2
-        policy = retrying.replace(
-            key=lambda session: session.id if gated else None, attempt_timeout=10 if timed else None
-        )
-        async for attempt in policy.attempts(store.open()):
-            with anyio.fail_after(10):
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(anyio.lowlevel.checkpoint)
-                    with attempt:
-                        await store.append(attempt.session, "ours")
-        assert store.events() == ["ours"]
-        assert store.appends == 3
-
     async def test_the_slot_is_held_from_the_first_attempt_to_the_last(self, store, retrying):
-        key = by_id
         held = []
         store.faults.stale = 2
-        async for attempt in retrying.replace(key=key).attempts(store.open()):
+        async for attempt in retrying.replace(key=by_id).attempts(store.open()):
             with attempt:
                 held.append(keys_in_use())
                 await store.append(attempt.session, "ours")
             held.append(keys_in_use())
         assert held == [1, 1, 1, 1, 1, 0]
-
-    async def test_cancelling_the_block_frees_the_slot(self, store, retrying):
-        key = by_id
-        with anyio.CancelScope() as scope:
-            async for attempt in retrying.replace(key=key).attempts(store.open()):
-                with attempt:
-                    if attempt.number == 1:
-                        raise StaleSessionError
-                    scope.cancel()
-                    await anyio.sleep_forever()
-        assert scope.cancelled_caught
-        assert attempt.number == 2
-        assert keys_in_use() == 0
 
 
 class TestMisuse:
@@ -183,36 +152,14 @@ class TestMisuse:
         assert store.events() == ["ours"]
 
     async def test_a_with_that_is_missing_later_is_told_and_frees_the_slot(self, store, retrying):
-        key = by_id
         stale = StaleSessionError()
         with pytest.raises(RuntimeError, match="write `with attempt:`") as caught:
-            async for attempt in retrying.replace(key=key).attempts(store.open()):
+            async for attempt in retrying.replace(key=by_id).attempts(store.open()):
                 if attempt.number == 1:
                     with attempt:
                         raise stale
         assert caught.value.__cause__ is stale
         assert keys_in_use() == 0
-
-    async def test_a_block_that_is_entered_twice_is_told_so_before_it_runs(self, store, retrying):
-        async for attempt in retrying.attempts(store.open()):
-            with attempt, pytest.raises(RuntimeError, match="entered once"), attempt:
-                raise AssertionError("never runs")
-
-    async def test_attempts_that_another_task_uses_are_told_so(self, store, retrying):
-        attempts = retrying.attempts(store.open())
-        await anext(attempts)
-
-        async def other():
-            for use in (attempts.__anext__,):
-                with pytest.raises(RuntimeError, match="serves one task"):
-                    await use()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(other)
-        with attempts:
-            await store.append(attempts.session, "ours")
-        with pytest.raises(StopAsyncIteration):
-            await anext(attempts)
 
     @pytest.mark.parametrize("leading", [(), ("store", "session")])
     async def test_arguments_that_refresh_cannot_take_are_refused(self, leading):
@@ -222,14 +169,81 @@ class TestMisuse:
         with pytest.raises(TypeError, match=r"the session last: .*reload\(session\)"):
             retry_on_stale_session(reload).attempts(*leading)
 
-    async def test_the_loop_is_over_when_it_is_over(self, store, retrying):
-        attempts = retrying.attempts(store.open())
-        async for attempt in attempts:
-            with attempt:
-                pass
+
+class TestAttempts:
+    policy = retry_on_stale_session(lambda session: session, max_attempts=2, **SOON)
+
+    @pytest.mark.parametrize("ending", ["stored", "gave up", "broke off"])
+    async def test_serves_one_loop(self, ending):
+        attempts = self.policy.attempts("session")
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    if ending == "broke off":
+                        break
+                    if ending == "gave up":
+                        raise StaleSessionError
+        except AttemptsExhaustedError:
+            pass
         with pytest.raises(RuntimeError, match="serves one loop"):
             async for _ in attempts:
+                raise AssertionError("made again")
+
+    async def test_is_not_entered_when_it_is_over(self):
+        async for attempt in self.policy.attempts("session"):
+            with attempt:
                 pass
+        with pytest.raises(RuntimeError, match="entered once"), attempt:
+            raise AssertionError("made again")
+
+    async def test_is_not_entered_before_its_loop_begins(self):
+        with pytest.raises(RuntimeError, match="entered once"), self.policy.attempts("session"):
+            raise AssertionError("made")
+
+    async def test_entered_within_itself_fails_at_once_and_cancels_nothing_later(self):
+        with pytest.raises(RuntimeError, match="entered once"):
+            async for attempt in self.policy.replace(attempt_timeout=0.01).attempts("session"):
+                with attempt, attempt:
+                    raise AssertionError("made twice")
+        await anyio.sleep(0.02)
+
+    async def test_shared_by_two_tasks_refuses_the_second(self):
+        attempts = self.policy.attempts("session")
+        made, refused = [], []
+
+        async def writer():
+            try:
+                async for attempt in attempts:
+                    with attempt:
+                        await anyio.lowlevel.checkpoint()
+                        made.append(attempt.number)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer)
+            tasks.start_soon(writer)
+        assert made == [1]
+        assert len(refused) == 1
+
+    async def test_is_advanced_and_entered_by_the_task_of_its_loop_only(self):
+        attempts = self.policy.attempts("session")
+        attempt = await anext(aiter(attempts))
+        refused = []
+
+        async def other():
+            for use in (attempt.__enter__, lambda: None):
+                try:
+                    use()
+                    await anext(attempts)
+                except RuntimeError as error:
+                    refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+        assert refused == ["attempts(...) serves one task; call it again in the other"] * 2
+        with attempt:
+            pass
 
 
 async def test_what_refresh_takes_before_the_session_is_handed_to_it():
@@ -284,3 +298,10 @@ async def test_the_name_of_a_block_is_that_of_the_policy_or_append(store, retryi
             with attempt:
                 await store.append(attempt.session, "ours")
     assert names == ["append", "append", "turn", "turn"]
+
+
+async def test_a_group_with_a_stale_leaf_and_another_is_not_retried_in_a_block():
+    with pytest.raises(ExceptionGroup):
+        async for attempt in TestAttempts.policy.attempts("session"):
+            with attempt:
+                raise ExceptionGroup("two", [StaleSessionError(), KeyError()])

@@ -1,16 +1,12 @@
 """A strategy that was written for tenacity works here: its state holds what it holds there."""
 
-import asyncio
-import threading
-
 import anyio
 import pytest
 import tenacity
-from tenacity import RetryCallState
 
-from stale_retry import AttemptsExhaustedError, StaleSessionError, constant, retry_on_stale_session
+from stale_retry import AttemptsExhaustedError, StaleSessionError, retry_on_stale_session
 
-from .ways import SOON, append_in
+from .ways import SOON
 
 pytestmark = pytest.mark.anyio
 
@@ -153,119 +149,3 @@ class TestTheStateThatStrategiesAreHanded:
                 if attempt.number == 1:
                     raise StaleSessionError
         assert names == ["block"]
-
-
-class TestTenacitysNames:
-    @pytest.mark.parametrize("way", ["decorator", "with", "async with"])
-    async def test_try_again_is_honoured_whatever_on_says(self, way):
-        made = []
-
-        async def append(session, event):
-            made.append(session)
-            if len(made) == 1:
-                raise tenacity.TryAgain
-            return "stored"
-
-        policy = retry_on_stale_session(lambda session: session, **SOON)
-        assert await append_in(way, policy, append, "session", "event") == "stored"
-        assert len(made) == 2
-
-    @pytest.mark.parametrize(
-        "on",
-        [
-            tenacity.retry_if_exception_type(StaleSessionError) | tenacity.retry_if_exception_type(OSError),
-            tenacity.retry_if_exception_type(StaleSessionError) & tenacity.retry_if_exception_message(match="lost"),
-            tenacity.retry_if_exception_message("lost"),
-            tenacity.retry_if_not_exception_type(OSError),
-            tenacity.retry_if_exception(lambda error: "lost" in str(error)),
-            tenacity.retry_if_exception_cause_type(KeyError),
-        ],
-    )
-    async def test_its_judges_of_errors_compose(self, on):
-        made = []
-
-        async def append(session, event):
-            made.append(session)
-            if len(made) == 1:
-                raise StaleSessionError("lost") from KeyError()
-            return "stored"
-
-        assert await retry_on_stale_session(lambda session: session, on=on, **SOON).call(append, "s", "e") == "stored"
-
-    async def test_a_function_is_a_strategy_by_its_annotation_however_that_is_written(self):
-        def plain(state: RetryCallState) -> bool:
-            return state.outcome.failed
-
-        def text(state: "RetryCallState") -> bool:
-            return state.outcome.failed
-
-        def dotted(state: "tenacity.RetryCallState") -> bool:
-            return state.outcome.failed
-
-        def by_name(retry_state):
-            return retry_state.outcome.failed
-
-        for on in (plain, text, dotted, by_name):
-            left = [StaleSessionError]
-
-            async def append(session, event, left=left):
-                if left:
-                    raise left.pop()
-                return "stored"
-
-            policy = retry_on_stale_session(lambda session: session, on=on, **SOON)
-            assert await policy.call(append, "session", "event") == "stored"
-
-    def test_stop_after_delay_counts_the_time_of_the_attempts(self, virtually):
-        async def append(session, event):
-            await anyio.sleep(3)
-            raise StaleSessionError
-
-        async def main():
-            policy = retry_on_stale_session(
-                lambda session: session,
-                stop=tenacity.stop_after_delay(10),
-                backoff=constant(1),
-                jitter=None,
-                observers=(),
-            )
-            with pytest.raises(AttemptsExhaustedError) as caught:
-                await policy.call(append, "session", "event")
-            return caught.value.attempts
-
-        assert virtually(main) == 3
-
-    async def test_stop_after_delay_counts_them_on_a_real_clock_too(self):
-        async def append(session, event):
-            await anyio.sleep(0.02)
-            raise StaleSessionError
-
-        policy = retry_on_stale_session(lambda session: session, stop=tenacity.stop_after_delay(0.01), **SOON)
-        with pytest.raises(AttemptsExhaustedError) as caught:
-            await policy.call(append, "session", "event")
-        assert caught.value.attempts == 1
-
-    @pytest.mark.parametrize("event", [threading.Event, asyncio.Event])
-    async def test_stop_when_event_set_ends_a_call_at_its_next_rejection(self, event):
-        shutdown = event()
-        shutdown.set()
-
-        async def append(session, event):
-            raise StaleSessionError
-
-        policy = retry_on_stale_session(lambda session: session, stop=tenacity.stop_when_event_set(shutdown), **SOON)
-        with pytest.raises(AttemptsExhaustedError) as caught:
-            await policy.call(append, "session", "event")
-        assert (caught.value.attempts, caught.value.reason) == (1, "stop")
-
-    def test_its_waits_chain_and_add(self):
-        wait = tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(2)) + tenacity.wait_fixed(0.5)
-        policy = retry_on_stale_session(lambda session: session, backoff=wait)
-        assert policy.schedule(4) == [1.5, 2.5, 2.5, 2.5]
-
-    def test_a_backoff_may_look_at_everything_in_a_schedule_too(self):
-        def backoff(retry_state):
-            assert retry_state.outcome.failed
-            return retry_state.retry_object.statistics["idle_for"] + retry_state.attempt_number
-
-        assert retry_on_stale_session(lambda session: session, backoff=backoff).schedule(3) == [1, 2, 3]
