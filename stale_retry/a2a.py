@@ -73,15 +73,15 @@ class TaskSnapshot:
 
 
 class RetryingTaskStore(VersionedTaskStore):
-    """Wrap a task store: an event that lost a race against another writer is applied to the task as it then is.
+    """Wrap a task store: an event that lost a race against another writer is applied to the task as it now is.
 
     Hand it to a request handler or a `TaskManager` in place of the store. The task that the caller holds is brought up
     to date in place, so the caller's next event does not conflict again.
 
-    Retried are the events that say what changed: a status, an artifact, a message to the agent. Not retried, because
-    it would undo what others stored, is a whole task in which anything else is new; nor a save without an event, the
-    first save of a task, a cancellation, which a2a-sdk stores without a check of versions, and an event for a task
-    that is over meanwhile. They are rejected as they are without the wrapper.
+    It retries the events that say what changed: a status, an artifact, a message to the agent. It does not retry a
+    whole task in which anything else is new, because that would undo what others stored; a save without an event; the
+    first save of a task; a cancellation, which a2a-sdk stores without a check of versions; or an event for a task that
+    has ended meanwhile. These are rejected as they are without the wrapper.
 
     Args:
         store: the store to wrap.
