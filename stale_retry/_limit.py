@@ -7,8 +7,6 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from ._loops import current_loop, is_asyncio
 
 if TYPE_CHECKING:
@@ -54,6 +52,8 @@ class _ScopeLimit:
     __slots__ = ("_scope", "is_over")
 
     def __init__(self, deadline: float) -> None:
+        import anyio
+
         self.is_over = False
         self._scope = anyio.CancelScope(deadline=deadline)
 

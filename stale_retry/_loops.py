@@ -1,7 +1,8 @@
 """The one layer over asyncio and trio: the running loop and task, and how to reach a loop from any thread.
 
-A loop is the native object: asyncio's event loop, or trio's token. Asking anyio costs more than an append may, and
-importing asyncio takes longer than all the rest of this package, so both are looked up where they run already.
+A loop is the native object: asyncio's event loop, or trio's token. Asking anyio costs more than an append may, its
+backend for asyncio takes the first call in a process many times longer to import than a backoff lasts, and importing
+asyncio takes longer than all the rest of this package, so asyncio and trio are looked up where they run already.
 """
 
 from __future__ import annotations
@@ -117,6 +118,17 @@ def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Any:
     import trio
 
     return trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
+
+
+async def sleep(seconds: float) -> None:
+    if is_asyncio(current_loop()):
+        import asyncio
+
+        await asyncio.sleep(seconds)
+    else:
+        import trio
+
+        await trio.sleep(seconds)
 
 
 def cancelled_class() -> type[BaseException]:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-import anyio
-
 from ._chain import chain
 from ._checks import name_of
 from ._clock import GRACE
 from ._context import recorders, retry_checks
 from ._limit import time_limit
+from ._loops import sleep
 from ._run import Run, awaited
 from .conflict import Conflict, Settled
 from .errors import StaleSessionError
@@ -267,4 +266,4 @@ async def _sleep(run: Run, wait: float) -> None:
     if recorder is not None:
         run.clock.skip(wait * recorder.share_of(run))
         wait = 0.0
-    await anyio.sleep(wait)
+    await sleep(wait)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, cast
 
-import anyio
 import tenacity
 
 from ._call import Call
@@ -17,7 +16,7 @@ from ._clock import Clock
 from ._context import limits_in_force, recorders
 from ._failures import Failures
 from ._giving_up import gave_up_since, give_up
-from ._loops import current_loop
+from ._loops import cancelled_class, current_loop
 from ._policy import Policy
 from ._queue import Slot
 from ._strategies import RetryState, answer_of
@@ -279,7 +278,7 @@ class Run:
         found = self._find(self.call.session) if self._find else cast(Any, self.policy.finder)(self.call.named())
         found = await awaited(found)
         if found and cancellations(current_loop()) > before:
-            raise anyio.get_cancelled_exc_class()  # the finder swallowed it
+            raise cancelled_class()  # the finder swallowed it
         self.has_looked = True
         if found:
             self.settled = found if isinstance(found, Settled) else Settled(found)
