@@ -86,10 +86,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Projects whose pages have no address for each name.
     (r"py:.*", r"(google|opentelemetry|prometheus_client)\..*"),
-    (r"py:.*", r"AsyncEngine|BaseSessionService|FastAPI|Redis|timedelta|dict\[str"),
+    (r"py:.*", r"AlreadyExistsError|AsyncEngine|BaseSessionService|FastAPI|Redis|timedelta|dict\[str"),
     # What a signature shows and nobody has to know: type variables, protocols of clients, what a function returns.
     (r"py:.*", r"stale_retry\.(.*\.)?(_.*|[A-Z]|SQLAlchemyEngine|AsyncpgPool|PsycopgPool|RedisClient)"),
-    (r"py:.*", r"F|Interleaving|Options|OptionsButRefresh|RefreshMode|StateConflicts|TransactionOptions"),
+    (r"py:.*", r"EndReason|F|Interleaving|Options|OptionsButRefresh|RefreshMode|StateConflicts|TransactionOptions"),
 ]
 
 

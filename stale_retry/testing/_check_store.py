@@ -85,8 +85,8 @@ async def check_store(
         seed: for everything that is left to chance.
 
     Returns:
-        A report that is false when a check failed. A check that could not run is never counted as passed: see
-        `report.could_not_run`.
+        A report that is false when a check failed. A check that could not run, which `report.could_not_run` lists,
+        is never counted as passed.
 
     Raises:
         TypeError, ValueError: a function is missing or is not one, or an option was given that a decorated append
