@@ -2,6 +2,7 @@
 
 import gc
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from stale_retry import (
 )
 from stale_retry.testing import VersionedStore
 
+from .queueing import in_order, slot
 from .ways import SOON, by_id, keys_in_use, without_the_collector
 
 
@@ -204,6 +206,24 @@ class TestSharing:
         assert store.events() == ["nested", "in a task", "outer"]
         assert keys_in_use() == 0
 
+    def test_a_caller_that_waited_inside_its_slot_and_does_no_longer_closes_no_circle(self, virtually, store):
+        policy = queueing(store)
+
+        async def first():
+            async with slot(policy, store.open("b")):
+                await anyio.sleep(1)
+
+        async def outer():
+            async with slot(policy, store.open("a")):
+                await first()
+                await anyio.sleep(2)
+
+        async def crossing():
+            async with slot(policy, store.open("b")), slot(policy, store.open("a")):
+                assert anyio.current_time() == pytest.approx(4, abs=0.05)
+
+        virtually(partial(in_order, first, outer, crossing))
+
 
 class TestRevocation:
     """A holder that hangs must not take its session out of the process."""
@@ -228,6 +248,21 @@ class TestRevocation:
 
         assert virtually(main) == pytest.approx(waited, abs=0.05)
         assert keys_in_use() == 0
+
+    def test_the_next_one_comes_after_5_seconds_again_once_a_holder_gave_its_slot_back(self, virtually, store):
+        policy, began = queueing(store, deadline=1000), []
+
+        async def hang():
+            async with slot(policy, store.open()):
+                began.append(anyio.current_time())
+                await anyio.sleep(100)
+
+        async def give_back():
+            async with slot(policy, store.open()):
+                began.append(anyio.current_time())
+
+        virtually(partial(in_order, hang, hang, give_back, hang, give_back))
+        assert began == pytest.approx([0, 5, 6.25, 6.25, 11.25], abs=0.05)
 
     def test_a_revoked_holder_may_still_store(self, virtually, store):
         policy = queueing(store, deadline=1000)

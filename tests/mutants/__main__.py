@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from . import core, turns
+from . import adk, core, turns
 from .mutant import Mutant
 from .workshop import ROOT, Workshop
 
-MUTANTS = [mutant for room in (core, turns) for mutant in room.MUTANTS]
+MUTANTS = [mutant for room in (core, turns, adk) for mutant in room.MUTANTS]
 
 
 def main() -> int:
