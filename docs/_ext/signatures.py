@@ -9,9 +9,10 @@ import ast
 import functools
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 PACKAGE = Path(__file__).parents[2] / "stale_retry"
 OPTION_TYPES = re.compile(
