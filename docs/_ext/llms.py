@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docutils import nodes
+from plain import without_directives
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.builders.text import TextBuilder
 from sphinx.environment import BuildEnvironment
 from sphinx.writers.text import TextTranslator
-
-PICTURE = re.compile(r"^```\{picture\} \S+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DIRECTIVE = re.compile(r"^(```+|:::+)\{(?:toctree|container)\}.*?^\1$\n?|^---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 
 
 def in_order(env: BuildEnvironment, page: str) -> Iterator[str]:
@@ -43,7 +41,7 @@ def text_of(app: Sphinx, page: str) -> str:
     if "{include}" in source:
         return (Path(app.srcdir).parent / "CHANGELOG.md").read_text(encoding="utf-8")
     if "{eval-rst}" not in source:
-        return DIRECTIVE.sub("", PICTURE.sub(r"Picture: \1", source))
+        return without_directives(source)
     builder = TextBuilder(app, app.env)
     builder.init()
     translator = TextTranslator(app.env.get_and_resolve_doctree(page, builder), builder)
