@@ -45,11 +45,8 @@ def _at_once(policy: Policy, function: AsyncFunction, name: str, shape: Any) -> 
             return await (function(*args, **kwargs) if kwargs else function(*args))
         except Exception as error:
             run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1)
-            verdict = await judge(run, error)
-            if verdict == "raise":
+            if run.judge(error) == "raise":
                 raise
-            if verdict == "stored":
-                return _settled(run)
         return await _go_on(run)
 
     return call
@@ -75,11 +72,8 @@ def _in_the_queue(policy: Policy, function: AsyncFunction, name: str, shape: Any
             result = await function(*args, **kwargs)
         except Exception as error:
             run = Run(policy, name, Call(function, shape, args, kwargs), entered=entered, attempts=1, slot=slot)
-            verdict = await judge(run, error)
-            if verdict == "raise":
+            if run.judge(error) == "raise":
                 raise
-            if verdict == "stored":
-                return _settled(run)
         except BaseException:
             slot.release()
             raise

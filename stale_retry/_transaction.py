@@ -76,7 +76,7 @@ class TransactionRetrying(Policy):
     def __init__(self, **options: Unpack[TransactionOptions]) -> None:
         self._freeze(options)
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __new__(cls, *args, **options):
             if args:
@@ -149,8 +149,6 @@ class _KeyShape(CallShape):
             WrongCall: the arguments do not fit.
             Exception: whatever the function of the arguments raised.
         """
-        if self._key is None:
-            return None
         try:
             bound = self.signature_of(append).bind(*args, **kwargs)
         except TypeError:

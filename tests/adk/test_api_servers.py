@@ -97,7 +97,7 @@ async def test_a_message_is_charged_once_though_its_server_was_killed_and_it_com
     "mistake",
     [
         'turns = TurnQueue(shared=sql_lease("postgresql+no_such_driver://here/chat"))',
-        'turns = TurnQueue(shared=sql_lease("mysql+asyncmy://here/chat"))',
+        'turns = TurnQueue(shared=sql_lease("mysql+aiomysql://here/chat"))',
         "turns = TurnQeue()",
         'turns = TurnQueue("enque")',
     ],

@@ -11,6 +11,7 @@ from stale_retry import (
     limits,
     retry_on_stale_session,
 )
+from stale_retry._context import retry_checks
 from stale_retry.testing import VersionedStore, no_waiting
 
 
@@ -23,6 +24,29 @@ def store():
 
 def policy(store, **options):
     return retry_on_stale_session(store.refresh, **{"backoff": constant(1), "jitter": None, "observers": (), **options})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_what_an_attempt_on_a_refreshed_session_must_pass_ends_the_call_with_its_error(store, is_async):
+    store.faults.stale = 1
+    checked = []
+
+    def plain():
+        checked.append(store.appends)
+        raise LookupError("the lease is lost")
+
+    async def asynchronous():
+        plain()
+
+    token = retry_checks.set((asynchronous if is_async else plain,))
+    try:
+        with pytest.raises(LookupError, match="the lease is lost"):
+            await policy(store, backoff=constant(0)).call(store.append, store.open(), "event")
+    finally:
+        retry_checks.reset(token)
+    assert checked == [1]
+    assert store.events() == []
 
 
 class TestLimits:

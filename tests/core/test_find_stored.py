@@ -80,7 +80,7 @@ async def append_in(way, retrying, store, session, event="event"):
     return result if attempts.settled is None else attempts.settled.result
 
 
-@pytest.mark.parametrize("way", ["decorator", "call"])
+@pytest.mark.parametrize("way", WAYS)
 class TestWhenItLooks:
     async def test_after_every_failed_attempt_on_the_refreshed_session_and_before_the_conflict_hooks(self, way):
         store = Store(REJECTED, REJECTED)
@@ -93,16 +93,6 @@ class TestWhenItLooks:
         store = Store()
         await append_in(way, policy(store), store, Session())
         assert store.log == ["append"]
-
-    async def test_with_the_arguments_that_were_sent_last(self, way):
-        store = Store(REJECTED, LOST)
-        retrying = policy(
-            store,
-            in_doubt=ConnectionError,
-            on_conflict=lambda conflict: conflict.arguments.update(event=f"{conflict.arguments['event']}+"),
-        )
-        assert await append_in(way, retrying, store, Session()) == "found event+"
-        assert store.looked == [(1, "event"), (2, "event+")]
 
     async def test_once_more_before_the_call_gives_up(self, way):
         store = Store(REJECTED, RESENT)
@@ -147,7 +137,19 @@ class TestWhenItLooks:
         assert store.log == ["append"]
 
 
-@pytest.mark.parametrize("way", ["decorator", "call", "with"])
+@pytest.mark.parametrize("way", ["decorator", "call"])
+async def test_it_gets_the_arguments_that_were_sent_last(way):
+    store = Store(REJECTED, LOST)
+    retrying = policy(
+        store,
+        in_doubt=ConnectionError,
+        on_conflict=lambda conflict: conflict.arguments.update(event=f"{conflict.arguments['event']}+"),
+    )
+    assert await append_in(way, retrying, store, Session()) == "found event+"
+    assert store.looked == [(1, "event"), (2, "event+")]
+
+
+@pytest.mark.parametrize("way", WAYS)
 class TestWhatItAnswers:
     @pytest.mark.parametrize("fault", [LOST, RESENT], ids=["the answer got lost", "the client sent it again"])
     async def test_an_event_that_is_found_is_not_stored_again_and_ends_the_call(self, way, fault):
@@ -396,6 +398,12 @@ class TestItsParameters:
 async def test_in_doubt_without_find_stored_or_a_hook_is_refused():
     with pytest.raises(ValueError, match="in_doubt needs find_stored"):
         retry_on_stale_session(lambda session: session, in_doubt=ConnectionError)
+
+
+async def test_of_a_block_must_take_the_session_alone():
+    store = Store()
+    with pytest.raises(TypeError, match=r"called with the session alone; .*find_stored\(session, event\)"):
+        retry_on_stale_session(store.refresh, **SOON).attempts(Session(), find_stored=store.find_stored)
 
 
 async def test_what_a_block_finds_ends_the_loop_and_is_told_after_it():

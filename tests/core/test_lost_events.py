@@ -148,6 +148,19 @@ class TestAnArgumentThatCanBeReadOnlyOnce:
         assert made == ["stale"]
         assert str(caught.value.__cause__) == "lost the race"
 
+    async def test_before_the_session_is_the_refresh_hooks_affair(self):
+        store, made = iter([1]), []
+
+        async def append(store, session, event):
+            made.append((store, session))
+            if len(made) == 1:
+                raise StaleSessionError
+            return event
+
+        policy = retry_on_stale_session(lambda store, session: "fresh", **SOON)
+        assert await policy(append)(store=store, session="stale", event="event") == "event"
+        assert made == [(store, "stale"), (store, "fresh")]
+
     @pytest.mark.parametrize("kind", READ_ONCE)
     async def test_is_refused_in_a_transaction_too(self, kind):
         made = []
@@ -239,6 +252,13 @@ class TestARefreshHookThatWouldBeMisbound:
 
         with pytest.raises(TypeError, match=r"as its argument number 1; .* takes something else there"):
             retry_on_stale_session(reload, **SOON)(append)
+
+    def test_is_refused_where_the_hook_has_the_session_elsewhere(self):
+        def reload(session, *rest):
+            raise AssertionError("called with the store for a session")
+
+        with pytest.raises(TypeError, match=r"as its argument number 2; .* takes something else there"):
+            retry_on_stale_session(reload, **SOON)(self.Store.append)
 
     def test_is_refused_by_a_block_too(self):
         def reload(session, consistent=True):

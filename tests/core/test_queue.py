@@ -1,6 +1,9 @@
 """The queue of `key=`: who goes first, who refreshes, and how it yields wherever waiting would do harm."""
 
+import asyncio
+import contextvars
 import gc
+import math
 from contextlib import suppress
 from functools import partial
 
@@ -15,6 +18,7 @@ from stale_retry import (
     retry_transaction,
     retry_with,
 )
+from stale_retry._queue import Grant, KeyedQueues, Queues, SlotQueue, _check
 from stale_retry.testing import VersionedStore
 
 from .queueing import in_order, slot
@@ -364,6 +368,55 @@ class TestASlotThatNobodyLeaves:
         assert store.events() == ["next"]
         assert keys_in_use() == 0
 
+    async def test_is_taken_by_a_caller_that_found_it_held_and_waits_when_it_is_free_again(self, store):
+        queues = KeyedQueues()
+        holder, caller = queues.slot("key"), queues.slot("key")
+        contextvars.copy_context().run(holder.take)
+        assert not caller.take()
+        holder.release()
+        assert await caller.wait(math.inf) == 0.0
+        assert queues.of("key") is not None
+        caller.release()
+        assert queues.of("key") is None
+
+    async def test_has_nothing_to_revoke_when_a_timer_fires_too_late(self):
+        _check(Queues(), "key")
+
+
+def test_a_circle_is_found_where_two_ways_lead_to_it():
+    mine, other, both = Grant(), Grant(), Grant()
+    first, second, ours = SlotQueue(other), SlotQueue(other), SlotQueue(mine)
+    both.waits_for = first, second
+    other.waits_for = (ours,)
+    assert SlotQueue(both).would_close_a_circle([mine])
+    assert not SlotQueue(both).would_close_a_circle([Grant()])
+
+
+def test_each_event_loop_has_queues_of_its_own():
+    queues = KeyedQueues()
+
+    async def take():
+        slot = queues.slot("key")
+        assert slot.take()
+        return slot
+
+    async def queue_of():
+        return queues.of("key")
+
+    first, second, third = (asyncio.new_event_loop() for _ in range(3))
+    try:
+        slots = [loop.run_until_complete(take()) for loop in (first, second)]
+        found = [loop.run_until_complete(queue_of()) for loop in (first, second, third)]
+        assert [queue is not None for queue in found] == [True, True, False]
+        assert found[0] is not found[1]
+        for loop, slot in zip((first, second), slots, strict=True):
+            slot.release()  # from where no loop runs, so it takes effect when its own does
+            loop.run_until_complete(asyncio.sleep(0))
+        assert len(queues) == 0
+    finally:
+        for loop in (first, second, third):
+            loop.close()
+
 
 async def hangs(session, event):
     await anyio.sleep_forever()
@@ -378,6 +431,22 @@ class TestTheKey:
 
         with pytest.raises(TypeError, match="key must return a hashable value, but returned a list"):
             await withdraw([1])
+
+    async def test_that_cannot_be_compared_raises_its_own_error(self, store):
+        class Key:
+            def __hash__(self):
+                return 1
+
+            def __eq__(self, other):
+                raise TypeError("never compared")
+
+        policy = queueing(store, key=lambda session: Key(), **SOON)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(policy.call, hangs, store.open(), "event")
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(TypeError, match="never compared"):
+                await policy.call(store.append, store.open(), "event")
+            tasks.cancel_scope.cancel()
 
     @pytest.mark.parametrize("key", [1, "id"])
     async def test_must_be_a_function(self, key):

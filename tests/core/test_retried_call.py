@@ -155,7 +155,13 @@ class TestAWrongCall:
         assert await retrying.replace(on=TypeError)(append)("stale", "e") == "fresh"
 
 
-OPTIONS = [{}, {"key": str}, {"attempt_timeout": 5}, {"on": tenacity.retry_if_result(bool)}]
+OPTIONS = [
+    {},
+    {"key": str},
+    {"attempt_timeout": 5},
+    {"key": str, "attempt_timeout": 5},
+    {"on": tenacity.retry_if_result(bool)},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -167,7 +173,7 @@ async def test_whatever_else_is_asked_for_a_wrong_call_raises_the_functions_own_
         await retrying.replace(**options)(append)()
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3])
+@pytest.mark.parametrize("options", OPTIONS[:4])
 async def test_a_session_left_to_its_default_is_what_key_and_refresh_get(options):
     async def append(store, session="stale", *, event):
         if session == "stale":

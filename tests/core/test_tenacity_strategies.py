@@ -160,6 +160,25 @@ class TestAnyRetryStrategy:
         assert self.outcome(Opaque(), [self.OTHER]) is self.OTHER
 
 
+@pytest.mark.parametrize("option", ["on", "in_doubt", "backoff", "stop"])
+@pytest.mark.parametrize("is_coroutine", [True, False])
+async def test_a_plain_strategy_that_answers_with_an_awaitable_is_told(option, is_coroutine):
+    async def answer():
+        raise AssertionError("never awaited")
+
+    class Awaitable:
+        def __await__(self):
+            raise AssertionError("never awaited")
+
+    async def append(session):
+        raise StaleSessionError if option != "in_doubt" else TimeoutError
+
+    strategy = lambda state: answer() if is_coroutine else Awaitable()  # noqa: E731
+    options = {"observers": (), "find_stored": lambda session: None, option: strategy}
+    with pytest.raises(TypeError, match="answered with an awaitable; strategies must be plain functions"):
+        await retry_on_stale_session(refresh, **options).call(append, "session")
+
+
 class TestInOneCall:
     @pytest.mark.parametrize("way", WAYS)
     async def test_try_again_is_honoured_whatever_on_says(self, way):

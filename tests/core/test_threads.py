@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from stale_retry import constant, retry_on_stale_session, retry_transaction
+from stale_retry._loops import current_task
 from stale_retry.turns import TurnQueue
 
 from .ways import keys_in_use
@@ -165,3 +166,7 @@ def test_turns_of_one_key_never_overlap_across_threads():
     in_threads(main)
     assert overlapped == []
     assert Counter(order) == Counter(dict.fromkeys(range(THREADS), ROUNDS))
+
+
+def test_where_no_event_loop_runs_there_is_no_task():
+    assert current_task() is None
