@@ -207,7 +207,7 @@ async def test_a_service_that_checks_in_two_steps_is_read(sqlite_service):
         sqlite_service.append_event = append
         other = await load(sqlite_service)
         stored = await append(session, event)
-        other.last_update_time = event.timestamp
+        other.last_update_time = session.last_update_time
         overlapping.timestamp = event.timestamp - 1e-4
         await append(other, overlapping)
         return stored
