@@ -20,7 +20,7 @@ _NO_LIMITS = _Limits()
 _limits: ContextVar[_Limits] = ContextVar("stale_retry.limits", default=_NO_LIMITS)
 
 recorders: ContextVar[tuple[Any, ...]] = ContextVar("stale_retry.recorders", default=())
-"""Who else is told every event in this context, outermost first. Waits are instant if there is one."""
+"""The observers that are also told every event in this context, outermost first. Waits are instant if there is one."""
 
 retry_checks: ContextVar[tuple[Callable[[], Any], ...]] = ContextVar("stale_retry.retry_checks", default=())
 """What is asked before each attempt on a refreshed session, async or plain; what one raises ends the call."""

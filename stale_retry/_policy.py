@@ -126,7 +126,7 @@ class Policy:
         on = options["on"]
         if options["max_attempts"] is options["deadline"] is options["stop"] is None:
             raise ValueError(
-                "max_attempts, deadline and stop are all None, so a call might be retried for ever; give one of them"
+                "max_attempts, deadline and stop are all None, so a call might be retried without end; give one of them"
             )
         if options["in_doubt"] is not None and options["find_stored"] is None and not self.on_conflict:
             raise ValueError(

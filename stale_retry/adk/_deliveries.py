@@ -24,7 +24,7 @@ class Delivery:
         self._outcome: Future[TurnError | None] = Future()
 
     async def begin(self, patience: float | None) -> None:
-        """Wait for the delivery of the same message that runs, but not for ever: its reader may be gone.
+        """Wait for the delivery of the same message that runs, but not without end: its reader may be gone.
 
         Raises:
             TurnError: that one was refused, interrupted or stopped; it is that error.

@@ -76,8 +76,7 @@ class Known:
         merged: for each key, the write that a function merged with another caller's, while an event that has it or an
             earlier write of the key was still to come.
         early: of each key, a write that was stored before its event came, as text.
-        unanswered: of each event that was sent, and of which nobody said whether it is stored, what state went with it
-            beside its own.
+        unanswered: for each event that was sent and got no answer, the state that went with it, other than its own.
         is_guess: whether nobody saw the session being loaded, so that a difference to `state` proves nothing.
         news: the reading that the refresh hook has just made and the conflict hook goes by.
         refused: the invocations of which an event was refused because of `state_conflicts="raise"`.

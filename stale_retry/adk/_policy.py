@@ -168,7 +168,7 @@ def _rebuild(given: dict[str, Any]) -> SessionServiceRetrying:
 
 
 class _is_no_rewind(retry_base):
-    """What a rewind takes back, state included, was computed from the history as it was: it is to be asked for anew."""
+    """What a rewind takes back, state included, was computed from the history as it was, so it is never retried."""
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         event = event_of(retry_state.kwargs, retry_state.args)

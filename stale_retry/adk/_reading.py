@@ -107,7 +107,7 @@ def _appends_between(session: Session, stored: Session) -> int | None:
 
 
 def _is_another(stored: Session, must_be_there: Mapping[str, float], known: Known) -> bool:
-    """Whether the session was deleted and made anew: nothing is there of what must be there."""
+    """Whether the session was deleted and recreated: nothing is there of what must be there."""
     if not must_be_there or any(event.id in must_be_there for event in stored.events):
         return False
     if known.is_guess:

@@ -34,7 +34,7 @@ async def whole_call(service: BaseSessionService, call: Coroutine[Any, Any, R]) 
             task.cancel()
             await _end_of(task, None)
         if not task.cancelled():
-            task.exception()  # seen, and of no interest beside the cancellation
+            task.exception()  # seen; the cancellation is what counts
         raise
 
 

@@ -15,7 +15,7 @@ __all__ = ["RefreshMode", "refresh_session"]
 async def refresh_session(
     service: BaseSessionService, session: Session, *, mode: RefreshMode = "incremental"
 ) -> Session | None:
-    """Bring a session up to date in place and return it, or None when it is gone or was made anew.
+    """Bring a session up to date in place and return it, or None when it is gone or was recreated.
 
     The session, its `events` and its `state` stay the same objects. It gains the events that were stored since it was
     loaded or last brought up to date, in storage order: nothing before its window, and nothing that the caller took

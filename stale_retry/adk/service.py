@@ -154,7 +154,7 @@ class RetryingSessionService(BaseSessionService):
         Raises:
             ValueError: the append was given up. It is the wrapped service's own error, google-adk's
                 `StaleSessionError` where the release has it, with attempts and seconds in its notes;
-                `SessionNotFoundError` when the session is gone or was made anew; `InterleavedTurnError` as
+                `SessionNotFoundError` when the session is gone or was recreated; `InterleavedTurnError` as
                 `interleaving` asks, or when the turn was rewound; `StateConflictError` as `state_conflicts` asks.
         """
         known_of(session)  # what can be guessed of it at first sight holds now, not when it has waited

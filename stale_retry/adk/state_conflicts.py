@@ -71,8 +71,8 @@ class Clash:
 class StateChanges:
     """What storage has and the caller's state has not, key by key.
 
-    A key that the caller did not write since the session was last brought up to date takes the stored value; one that
-    he did write, and that is not yet appended, stays.
+    A key that the caller did not write since the session was last brought up to date takes the stored value; a key
+    that it did write, and that is not yet appended, stays.
 
     Attributes:
         clashes: the keys that others wrote as well.

@@ -174,7 +174,7 @@ def queue_all_runners(
     collect: bool = False,
     joined: Joined = "notice",
 ) -> QueuedRunners:
-    """Queue the turns of every runner in this process, whoever makes it: `adk web`, `adk api_server`, ag-ui-adk, a2a::
+    """Queue the turns of every runner in this process, also those of `adk web`, `adk api_server`, ag-ui-adk and a2a::
 
         queue_all_runners(TurnQueue(shared=sql_lease("postgresql+asyncpg://user@host/chat")))
 

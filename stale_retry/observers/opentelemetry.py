@@ -28,7 +28,7 @@ class OpenTelemetryObserver:
       `stale_retry.outcome`.
 
     Span events are `stale_retry.retrying`, `stale_retry.recovered` and `stale_retry.gave_up`, on the span that is
-    current in the append's task, with the event's fields. The span's status is left to whoever handles the error.
+    current in the append's task, with the event's fields. The span's status is left to the code that handles the error.
 
     An append that succeeds at once costs and counts nothing. Any number of observers share one set of instruments.
 

@@ -1,4 +1,4 @@
-"""Races made to order: one operation is stopped at one of its awaits, and another one runs meanwhile.
+"""Races on demand: one operation is stopped at one of its awaits, and another one runs meanwhile.
 
 A coroutine is driven by hand, through its `__await__`: whatever it waits for is passed on to the event loop, so it may
 do real input and output.

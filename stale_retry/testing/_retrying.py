@@ -185,8 +185,8 @@ CHECKS = (
         "gone",
         "the writer of a deleted session is told",
         "The event goes into a session that nobody can open any more, or the append is retried until its deadline.",
-        "Reject an append to a session that is not there, and return None from refresh; that takes a row for the "
-        "session itself. If your sessions are never deleted, leave out delete=.",
+        "Reject an append to a session that is not there, and return None from refresh; that requires a row for "
+        "the session itself. If your sessions are never deleted, leave out delete=.",
         gone,
     ),
 )

@@ -21,7 +21,7 @@ TEXTS = sorted(
     }
 )
 
-MOST_WORDS, MOST_PHRASES = 32, 0
+MOST_WORDS, MOST_PHRASES = 14, 0
 """How many there may be. Lower these with each edit, and never raise them."""
 
 WORDS = [
