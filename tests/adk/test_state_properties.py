@@ -119,7 +119,7 @@ class Writer:
         lost = [key for key in writes if before[key] not in (expected[key], self.store.state[key])]
         assert lost == []
         self.known = self.store.values()
-        self.based_on.update({key: self.known[key] for key in writes})
+        self.based_on.update({key: self.known[key] for key in writes if key in self.based_on})
         if appended is self.coming:
             self.coming, self.based_on = event(author="agent"), {}
 

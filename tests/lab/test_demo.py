@@ -292,6 +292,7 @@ def test_an_interrupt_ends_it_cleanly_with_exit_code_130(tmp_path):
         import os, signal, sys
         from stale_retry.__main__ import main
         from stale_retry.lab.database import DatabaseStore
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background had it ignored
         load = DatabaseStore.load
         def interrupted(self):
             os.kill(os.getpid(), signal.SIGINT)
