@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, cast
 
 from ._chain import is_linked
@@ -49,9 +49,10 @@ def holds(error: Any, test: Test, *, unless: Test | None = None, group: Test | N
     judge_group = group or each_leaf_holds
     if is_group(error):
         return judge_group(error)
-    links = list(with_origins(error))
-    if any(isinstance(link, GAVE_UP) or (unless is not None and unless(link)) for link in links):
-        return False
+    links = with_origins(error)
+    for link in links:
+        if isinstance(link, GAVE_UP) or (unless is not None and unless(link)):
+            return False
     return any((judge_group if is_group(link) else test)(link) for link in links)
 
 
@@ -64,19 +65,18 @@ def each_leaf(group: Any, test: Test) -> bool:
     return bool(group.exceptions) and all(test(error) for error in group.exceptions)
 
 
-def with_origins(error: Any) -> Iterator[Any]:
+def with_origins(error: Any) -> list[Any]:
     """An error and those it was raised from, the outermost first."""
     # Not __context__: what was raised while something else was being handled is its own error. Not our own links
     # either: an error that a call inside ended with leads to the rejections before it.
-    seen: set[int] = set()
+    found: dict[int, Any] = {}
     pending: list[Any] = [error]
     while pending:
         link = pending.pop()
-        if id(link) in seen or not isinstance(link, BaseException):
-            continue
-        seen.add(id(link))
-        yield link
-        pending += (None if is_linked(link) else link.__cause__, getattr(link, "orig", None), _wrapped_by(link))
+        if isinstance(link, BaseException) and id(link) not in found:
+            found[id(link)] = link
+            pending += (None if is_linked(link) else link.__cause__, getattr(link, "orig", None), _wrapped_by(link))
+    return list(found.values())
 
 
 _KEEPS_IN_CAUSE: Names = {"PynamoDBException": ("pynamodb",)}
@@ -92,11 +92,11 @@ def _wrapped_by(error: Any) -> Any:
 
 def is_named(error: Any, names: Names) -> bool:
     """Whether a class of such a name and package is among the error's classes, wherever in the package it is."""
-    return any(
-        f"{base.__module__}.".startswith(f"{package}.")
-        for base in type(error).__mro__
-        for package in names.get(base.__name__, ())
-    )
+    for base in type(error).__mro__:  # a loop, because almost no class has such a name
+        packages = names.get(base.__name__)
+        if packages is not None and f"{base.__module__}.".startswith(tuple(f"{package}." for package in packages)):
+            return True
+    return False
 
 
 def class_of(error: object) -> tuple[str, str]:
@@ -288,6 +288,12 @@ def aws_codes_of(error: Any) -> frozenset[str]:
     return frozenset(reason.get("Code") for reason in reasons) - {None, "None"}
 
 
+_RESENDERS: Names = {
+    "ClientError": ("botocore",),
+    "ClientResponseError": ("aiohttp",),
+    "IntegrityError": ("eventsourcing",),
+    "RetryError": ("google.api_core",),
+}
 _SENT_AGAIN_BY_AIOHTTP = ("DELETE", "PUT")  # over a connection that was lost, and without telling
 
 
@@ -302,6 +308,8 @@ def was_sent_again(error: Any) -> bool:
     history = look(error, "response", "raw", "retries", "history")
     if type(history) is tuple and any(not look(entry, "redirect_location") for entry in cast("Any", history)):
         return True
+    if not is_named(error, _RESENDERS):
+        return False
     if is_named(error, {"ClientResponseError": ("aiohttp",)}):
         return look(error, "request_info", "method") in _SENT_AGAIN_BY_AIOHTTP
     if is_named(error, {"ClientError": ("botocore",)}):
@@ -309,7 +317,7 @@ def was_sent_again(error: Any) -> bool:
         return not aws_codes_of(error).isdisjoint(_REFUSALS_OF_S3) and _was_raised_in(error, "aiobotocore.")
     if is_named(error, {"IntegrityError": ("eventsourcing",)}):
         return is_named(error.__cause__, {"Error": ("psycopg",)})
-    return is_named(error, {"RetryError": ("google.api_core",)})
+    return True
 
 
 _REFUSALS_OF_S3 = frozenset(("ConditionalRequestConflict", "PreconditionFailed"))

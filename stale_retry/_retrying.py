@@ -86,11 +86,13 @@ class StaleSessionRetrying(Policy):
 
     refresh: Refresh  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen, so it may be narrower
     _shapes: WeakKeyDictionary[Any, dict[bool, CallShape]]
+    _lengths: set[int]
 
     def __init__(self, refresh: Refresh, **options: Unpack[OptionsButRefresh]) -> None:
         self._freeze({"refresh": refresh, **options})
         _refuse_the_append_itself(self.refresh, self.session)
         vars(self)["_shapes"] = WeakKeyDictionary()
+        vars(self)["_lengths"] = set()
 
     if TYPE_CHECKING:
 
@@ -162,11 +164,12 @@ class StaleSessionRetrying(Policy):
             TypeError: there is no session, `refresh` or `find_stored` cannot be called with what a block has, or `on`
                 judges results, which a block does not have.
         """
-        if not leading or not _checks.takes_exactly(self.refresh, len(leading)):
+        if len(leading) not in self._lengths and not (leading and _checks.takes_exactly(self.refresh, len(leading))):
             raise TypeError(
                 f"attempts takes the arguments of refresh, the session last: "
                 f"{name_of(self.refresh)}{inspect.signature(self.refresh)}"
             )
+        self._lengths.add(len(leading))  # inspecting the hook takes longer than an append may
         if self.needs_results:
             raise TypeError("on judges results, and a block has none; raise StaleSessionError inside the block instead")
         if find_stored is not None:

@@ -199,6 +199,9 @@ class RetryState(RetryCallState):
         pass
 
 
+_NUMBERS = (int, float)  # asked first, because `isawaitable` takes several times as long
+
+
 def answer_of(strategy: Callable[[Any], Any], state: RetryCallState) -> Any:
     """What a plain strategy answers.
 
@@ -206,7 +209,7 @@ def answer_of(strategy: Callable[[Any], Any], state: RetryCallState) -> Any:
         TypeError: it answered with an awaitable.
     """
     answer = strategy(state)
-    if inspect.isawaitable(answer):
+    if not isinstance(answer, _NUMBERS) and inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
         raise TypeError(f"{strategy!r} answered with an awaitable; strategies must be plain functions")

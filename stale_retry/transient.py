@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import socket
 import sys
 from typing import Any
 
@@ -282,9 +281,13 @@ def _is_without_server(error: Any) -> bool:
 
 def _could_not_connect(error: Any) -> bool:
     """A server that is down refuses, and has no socket on its own machine. A missing file has a name."""
-    return isinstance(error, (ConnectionRefusedError, socket.gaierror)) or (
-        isinstance(error, OSError)
-        and ((error.errno == errno.ENOENT and error.filename is None) or bool(_NO_ADDRESS.match(str(error))))
+    return (
+        isinstance(error, ConnectionRefusedError)
+        or facts.is_named(error, {"gaierror": ("socket",)})
+        or (
+            isinstance(error, OSError)
+            and ((error.errno == errno.ENOENT and error.filename is None) or bool(_NO_ADDRESS.match(str(error))))
+        )
     )
 
 
