@@ -8,11 +8,12 @@ import pytest
 
 from .scenarios import SCENARIOS
 
+pytestmark = [pytest.mark.asyncio, pytest.mark.servers]
+
 ROUNDS = 8
 SOAK_MINUTES = float(os.environ.get("STALE_RETRY_SOAK_MINUTES", "0"))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_nothing_is_lost_and_nothing_is_stored_twice(bench, name):
     report = await SCENARIOS[name].play(bench, "documented")
@@ -21,7 +22,6 @@ async def test_nothing_is_lost_and_nothing_is_stored_twice(bench, name):
     assert report.stored == report.sent == 20
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_the_same_fault_bites_those_who_are_not_prepared_for_it(bench, name):
     strategy, harm = SCENARIOS[name].bites
@@ -34,7 +34,6 @@ async def test_the_same_fault_bites_those_who_are_not_prepared_for_it(bench, nam
     assert not report.lost_in_silence, "the store acknowledged what it did not keep, which is not what this fault does"
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_lost_or_twice_however_long_it_goes_on(bench):
     """One round of any fault, or as many as fit into STALE_RETRY_SOAK_MINUTES."""
     seed = random.randrange(2**32)

@@ -2,12 +2,13 @@
 
 import pytest
 
+pytestmark = [pytest.mark.asyncio, pytest.mark.servers]
+
 ROUNDS = 20
 
 CROWD = {"processes": 8, "writers": 10, "events": 1}
 
 
-@pytest.mark.asyncio
 async def test_eighty_writers_in_eight_processes_lose_nothing_and_store_nothing_twice(bench):
     report = await bench.run("retrying", bench.on_postgres(), **CROWD)
     assert report.sent == report.acknowledged == report.stored == 80
@@ -16,14 +17,12 @@ async def test_eighty_writers_in_eight_processes_lose_nothing_and_store_nothing_
     assert report.refused["StaleSessionError"] > 8, "there was hardly a conflict"
 
 
-@pytest.mark.asyncio
 async def test_the_same_eighty_writers_without_retries_lose_nearly_everything(bench):
     report = await bench.run("bare", bench.on_postgres(), **CROWD)
     assert len(report.lost) > 40
     assert report.acknowledged == report.stored
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["sqlite-immediate", "sqlite-service"])
 async def test_several_processes_on_one_sqlite_file_lose_nothing_and_store_nothing_twice(bench, kind):
     report = await bench.run("retrying", bench.on_sqlite(kind), processes=4, writers=3, events=4)
@@ -34,7 +33,6 @@ async def test_several_processes_on_one_sqlite_file_lose_nothing_and_store_nothi
     assert report.wrong_state <= ({"last"} if kind == "sqlite-service" else set())
 
 
-@pytest.mark.asyncio
 async def test_database_session_service_loses_state_of_several_processes_on_a_sqlite_file_in_silence(bench):
     """What no retry can see: the store accepts both of two conflicting appends. The documented engine is the cure."""
     for _ in range(ROUNDS):
