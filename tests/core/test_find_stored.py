@@ -10,6 +10,7 @@ import tenacity
 
 from stale_retry import (
     AttemptsExhaustedError,
+    DeadlineExceededError,
     InDoubtError,
     SessionGoneError,
     SessionRefreshError,
@@ -255,6 +256,17 @@ class TestDoubt:
 
             virtually(main)
             assert ended == [pytest.approx(5 + min(seconds, 1))]
+
+    def test_no_look_follows_another_one_that_no_attempt_came_after(self, virtually):
+        store = Store(REJECTED)
+
+        async def main():
+            retrying = policy(store, on_conflict=lambda conflict: anyio.sleep(60), deadline=5)
+            with pytest.raises(DeadlineExceededError):
+                await retrying.call(store.append, Session(), "event")
+
+        virtually(main)
+        assert store.log == ["append", "refresh", "find"]
 
     async def test_a_session_that_is_gone_is_not_looked_into(self):
         store = Store(REJECTED)

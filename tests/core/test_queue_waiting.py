@@ -100,6 +100,26 @@ class TestTheEarlyRefresh:
             go_on[1].set()
             go_on[2].set()
 
+    def test_does_not_count_if_its_hooks_do_not_end_in_time(self, virtually):
+        # They have not seen the fresh session, so they could not object to it: the append goes with the one that came.
+        store, asked, sent = VersionedStore(), [], []
+
+        async def on_conflict(conflict):
+            asked.append(conflict.attempt)
+            if conflict.attempt == 0:
+                await anyio.sleep_forever()
+
+        @retry_on_stale_session(store.refresh, key=by_id, on_conflict=on_conflict, deadline=10, observers=())
+        async def append(session, event):
+            sent.append((event, session.version))
+            await anyio.sleep(1)
+            return await store.append(session, event)
+
+        virtually(partial(in_order, partial(append, store.open(), 1), partial(append, store.open(), 2)))
+        assert store.events() == [1, 2]
+        assert sent == [(1, 0), (2, 0), (2, 1)]
+        assert asked == [0, 1]
+
     def test_is_not_made_for_an_event_that_on_never_retries(self, virtually):
         # With the session as it came the store rejects it, and rightly so.
         store = VersionedStore()
