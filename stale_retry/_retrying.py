@@ -100,6 +100,14 @@ class StaleSessionRetrying(Policy):
 
     else:
 
+        def __new__(cls, *refresh, **options):
+            if cls.__init__ is StaleSessionRetrying.__init__ and len(refresh) + ("refresh" in options) != 1:
+                raise TypeError(
+                    "retry_on_stale_session needs one refresh hook, which reloads the session, and takes its options "
+                    "by name: @retry_on_stale_session(refresh, deadline=30)"
+                )
+            return super().__new__(cls)
+
         def __call__(self, append, /, *args, **kwargs):
             """Decorate an append: a coroutine function, a method, a classmethod or staticmethod, a partial, or an
             object with an async `__call__`. A function stays a function: signature, docstring, types and marks are

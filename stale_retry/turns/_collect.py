@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
+from .._checks import name_of
 from .._loops import cancelled_class, current_loop
 from ._turn import Turn
 from ._worker import Worker
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+async def respond_to(messages: list[M], respond: Callable[[list[M]], Awaitable[T]]) -> T:
+    """What the caller's function answers.
+
+    Raises:
+        TypeError: it is not async.
+    """
+    answer = respond(messages)
+    if not inspect.isawaitable(answer):
+        raise TypeError(
+            f"respond must be a coroutine function (async def), but {name_of(respond)} returned a "
+            f"{type(answer).__name__}"
+        )
+    return await answer
 
 
 class _Batch:
@@ -65,7 +85,7 @@ class _Batch:
             if not turn.waited:
                 await self._wait_for_more()
             self.close()
-            return await self._respond(list(self.messages.values()))
+            return await respond_to(list(self.messages.values()), self._respond)
 
     async def _wait_for_more(self) -> None:
         end = anyio.current_time() + self._pause_at_most

@@ -12,7 +12,7 @@ from typing import TypeVar
 from .. import _checks
 from .._loops import current_task
 from . import _options
-from ._collect import Batches
+from ._collect import Batches, respond_to
 from ._keeper import shared_of
 from ._options import WhenBusy
 from ._queues import TurnQueues
@@ -176,7 +176,7 @@ class TurnQueue:
         at_most = _options.finite_seconds("pause_at_most", pause_at_most)
         if self._queues.is_inside(key, current_task(), slots_around()):
             async with self._turn(key, None):
-                return await respond([message])
+                return await respond_to([message], respond)
         is_rejecting = self._options.when_busy == "reject"
         answer: T = await self._batches.collect(
             key,

@@ -164,6 +164,7 @@ class RedisLease:
         self.poll = poll
         self._prefix = prefix
         if isinstance(client, str):
+            _refuse_unknown_scheme(client)
             self._connections = Connections(None, lambda: _client(client), _close)
             self.close_here: Callable[[], Awaitable[None]] = self._connections.close_here
         else:
@@ -207,6 +208,13 @@ class RedisLease:
         # The part in braces keeps all that a cluster knows of a lease on one node.
         keys = [f"{self._prefix}{{{name}}}" for name in names]
         return await self._connections.here().register_script(_READ + script)(keys=keys, args=arguments)
+
+
+def _refuse_unknown_scheme(url: str) -> None:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        scheme, is_one, _ = url.partition("://")  # what follows may have a password
+        got = f"{scheme}://" if is_one else "no scheme"
+        raise ValueError(f"client must be a URL that begins with redis://, rediss:// or unix://; got {got}")
 
 
 def _client(url: str) -> Any:

@@ -52,6 +52,11 @@ class TestTheDecorator:
         with told("used as a bare decorator", r"@retry_on_stale_session\(refresh\)"):
             save("session")
 
+    @pytest.mark.parametrize("arguments", [(), (reload, "session")])
+    def test_without_a_refresh_hook_or_with_more_than_that_is_told_what_it_needs(self, arguments):
+        with told("needs one refresh hook", "options by name", r"@retry_on_stale_session\(refresh, deadline=30\)"):
+            retry_on_stale_session(*arguments)
+
     def test_of_a_transaction_without_its_parentheses_is_told_how_it_is_written(self):
         with told("takes its options by name", r"write @retry_transaction\(\)"):
             retry_transaction(append)

@@ -44,7 +44,7 @@ class TestRefresh:
             retry_on_stale_session()
 
     def test_is_the_only_option_by_position(self):
-        with pytest.raises(TypeError, match="positional"):
+        with pytest.raises(TypeError, match="takes its options by name"):
             retry_on_stale_session(refresh, "session")
 
     @pytest.mark.parametrize("value", [None, "refresh", 1])

@@ -307,6 +307,19 @@ class TestPause:
         assert self.began == [(0.5, [0]), (1.5, [1])]
 
 
+def test_a_function_that_is_not_async_is_told_so_inside_a_turn_too(virtually):
+    async def main():
+        turns = TurnQueue(observers=())
+        words = "respond must be a coroutine function \\(async def\\), but .*<lambda> returned a str"
+        with pytest.raises(TypeError, match=words):
+            await turns.collect("session", "message", lambda messages: "answer")
+        async with turns("session"):
+            with pytest.raises(TypeError, match=words):
+                await turns.collect("session", "message", lambda messages: "answer")
+
+    virtually(main)
+
+
 def test_a_message_from_inside_a_turn_is_answered_inside_it(virtually):
     async def main():
         turns, model = queue(), Model()

@@ -524,3 +524,11 @@ def test_an_engine_is_one_of_a_known_database_and_asynchronous():
         sql_lease(sqlalchemy.create_engine("sqlite://"))
     with pytest.raises(TypeError, match=r"client must be a client of redis.asyncio, or a URL; got int"):
         redis_lease(1)
+
+
+@pytest.mark.parametrize(
+    ("url", "got"), [("localhost:6379", "no scheme"), ("http://me:secret@here", "http://"), ("", "no scheme")]
+)
+def test_a_url_of_redis_says_so_and_one_that_does_not_is_refused_without_its_password(url, got):
+    with pytest.raises(ValueError, match=rf"begins with redis://, rediss:// or unix://; got {got}$"):
+        redis_lease(url)
