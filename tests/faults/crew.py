@@ -76,7 +76,8 @@ class Worker:
         return self._listening.is_alive()
 
     def tell(self, line: Any) -> None:
-        self._line.sendall(json.dumps(line).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # that it was killed is heard, not told
+            self._line.sendall(json.dumps(line).encode() + b"\n")
 
     def give(self, job: Job) -> None:
         self.tell(asdict(job))

@@ -130,8 +130,10 @@ async def run(
 async def _finish(crew: Crew, scene: Scene, place: int) -> None:
     """Wait for a process; one that was killed is replaced by one that goes on where it stopped."""
     while await scene.workers[place].heard("done", "dead") == "dead":
-        crew.take_back(scene.workers[place], idle=False)
-        (scene.workers[place],) = await crew.take(1)
-        scene.workers[place].give(replace(scene.jobs[place], resume=True))
-        await scene.workers[place].heard("ready")
+        said = "dead"
+        while said == "dead":  # the fault may strike again before it is ready
+            crew.take_back(scene.workers[place], idle=False)
+            (scene.workers[place],) = await crew.take(1)
+            scene.workers[place].give(replace(scene.jobs[place], resume=True))
+            said = await scene.workers[place].heard("ready", "dead")
         scene.workers[place].tell("start")
