@@ -13,6 +13,7 @@ from typing import Any
 import bars
 import choices
 import curves
+import locks
 import race
 import sequences
 from canvas import THEMES, Canvas
@@ -34,6 +35,7 @@ def pictures() -> dict[str, Canvas]:
         "race": race.draw(measured("race")),
         "contention": curves.contention(measured("simulation")),
         "slowest": curves.slowest(measured("simulation")),
+        "locks": locks.draw(measured("locks")),
         "turns": bars.draw(measured("turns")),
     }
 
