@@ -15,6 +15,9 @@ if sys.version_info < (3, 11):
 
 NOTE = "stale_retry: "
 
+NOTHING_HANDLED: frozenset[int] = frozenset()
+"""One for all, because each of 100,000 waiters would keep its own."""
+
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
     """The error and everything that it was raised from or is a group of, shown in a traceback or not."""
@@ -33,7 +36,10 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
 
 def being_handled() -> frozenset[int]:
     """The identities of what the caller is just handling; not to be asked inside an `except` of our own."""
-    return frozenset(id(link) for link in behind(sys.exc_info()[1]))
+    handled = sys.exc_info()[1]
+    if handled is None:
+        return NOTHING_HANDLED
+    return frozenset(id(link) for link in behind(handled))
 
 
 def chain(raised: BaseException, origin: BaseException, handled: frozenset[int], since: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._chain import behind, drop_frames
+from ._chain import NOTHING_HANDLED, behind, drop_frames
 
 
 class Failures:
@@ -26,7 +26,7 @@ class Failures:
         self.rejection: Exception | None = None
         self.doubt: Exception | None = None
         self.in_doubt = False
-        self.handled: frozenset[int] = frozenset()
+        self.handled = NOTHING_HANDLED
 
     @property
     def origin(self) -> Exception | None:
